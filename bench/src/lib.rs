@@ -1,0 +1,1 @@
+//! Each figure of docs/PERFORMANCE.md has its command here.

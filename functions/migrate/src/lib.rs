@@ -1,0 +1,1 @@
+//! Applies the database migrations on deploy (a CloudFormation custom resource).

@@ -1,0 +1,3 @@
+//! Applies the database migrations on deploy (a CloudFormation custom resource).
+
+fn main() {}

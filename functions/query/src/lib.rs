@@ -1,0 +1,1 @@
+//! GET /api/status and /api/status/history, from Postgres.

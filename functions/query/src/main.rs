@@ -1,0 +1,3 @@
+//! GET /api/status and /api/status/history, from Postgres.
+
+fn main() {}

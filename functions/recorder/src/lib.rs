@@ -1,0 +1,1 @@
+//! The record queue into Postgres, in batches.

@@ -1,0 +1,3 @@
+//! The record queue into Postgres, in batches.
+
+fn main() {}

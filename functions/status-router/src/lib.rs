@@ -1,0 +1,1 @@
+//! StatusChanged from the bus: merged into the problem's state and published.

@@ -1,0 +1,3 @@
+//! StatusChanged from the bus: merged into the problem's state and published.
+
+fn main() {}

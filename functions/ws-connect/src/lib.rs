@@ -1,0 +1,1 @@
+//! $connect: admits a socket from an allowed origin to the connection table.

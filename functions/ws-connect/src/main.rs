@@ -1,0 +1,3 @@
+//! $connect: admits a socket from an allowed origin to the connection table.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! $default: the commands of the client protocol.

@@ -1,0 +1,3 @@
+//! $default: the commands of the client protocol.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! $disconnect: removes a connection and its subscriptions.

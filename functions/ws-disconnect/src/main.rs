@@ -1,0 +1,3 @@
+//! $disconnect: removes a connection and its subscriptions.
+
+fn main() {}

@@ -1,0 +1,1 @@
+//! POST /webhook/zabbix: a signed Zabbix notification becomes a StatusChanged on the bus.

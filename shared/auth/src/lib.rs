@@ -1,0 +1,1 @@
+//! Who speaks: viewer tokens and webhook signatures.

@@ -1,0 +1,1 @@
+//! The DynamoDB tables: connections, subscriptions, channels, and the state of every problem.

@@ -1,0 +1,1 @@
+//! Wire types of the Centrifuge client protocol v2 (JSON).

@@ -1,0 +1,1 @@
+//! Append, ordered delivery and the posts to connections.

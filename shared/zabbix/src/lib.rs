@@ -1,0 +1,1 @@
+//! Zabbix payloads and the status model.

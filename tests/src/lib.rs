@@ -1,0 +1,1 @@
+//! Flows through the real handlers, and the whole on the local cloud.
