@@ -1,1 +1,22 @@
-//! What every function shares: boot, telemetry, AWS configuration, SQS batches.
+//! What every function shares and nothing that knows us: boot, telemetry, AWS configuration, SQS batches.
+//!
+//! A function's `main.rs` is `boot` → `State::from_env` → one of the `run*` methods of [`Boot`].
+
+mod aws;
+mod boot;
+pub mod env;
+pub mod sqs;
+mod telemetry;
+
+pub use aws::sdk_config;
+pub use boot::{Boot, boot};
+pub use lambda_http;
+/// What `main` returns: the runtime prints it and Lambda reports an init error.
+pub use lambda_runtime::Error;
+
+/// Unix time in milliseconds.
+pub fn now_ms() -> i64 {
+    std::time::SystemTime::now()
+        .duration_since(std::time::UNIX_EPOCH)
+        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
+}
