@@ -1,0 +1,217 @@
+import { isSeverity, type Severity } from "./severity";
+
+/** A Zabbix host as a problem or the snapshot names it. `host` is the technical name, `name` the visible one. */
+export interface Host {
+  id: string;
+  host: string;
+  name: string;
+}
+
+/** A monitored host with its host groups, as listed in the snapshot. */
+export interface MonitoredHost extends Host {
+  groups: string[];
+}
+
+export interface Tag {
+  tag: string;
+  value: string;
+}
+
+export interface LastUpdate {
+  /** Unix seconds. */
+  at: number;
+  action: string;
+  message?: string;
+  user?: string;
+}
+
+/** One problem as the server publishes it. Times are unix seconds. */
+export interface Problem {
+  event_id: string;
+  /** Grows by 1 with every stored change; anything at or below the known one is old news. */
+  version: number;
+  /** `internal`: Zabbix cannot evaluate the trigger. Never counted as a problem. */
+  kind: "problem" | "internal";
+  state: "open" | "resolved";
+  name: string;
+  severity: Severity;
+  opened_at: number;
+  resolved_at?: number;
+  acknowledged: boolean;
+  suppressed: boolean;
+  suppressed_until?: number;
+  opdata?: string;
+  error?: string;
+  host: Host;
+  groups: string[];
+  tags: Tag[];
+  trigger_id?: string;
+  url?: string;
+  last_update?: LastUpdate;
+}
+
+/** When a problem was open, for the sparkline. Unix seconds. */
+export interface Span {
+  opened_at: number;
+  resolved_at: number;
+  severity: Severity;
+}
+
+/** Position in the stream of `status:all`. */
+export interface Position {
+  offset: number;
+  epoch: string;
+}
+
+/** One page of `rpc status.snapshot`. */
+export interface SnapshotPage {
+  problems: Problem[];
+  hosts: MonitoredHost[];
+  recent: Span[];
+  position: Position;
+  now_ms: number;
+  cursor?: string;
+}
+
+/** What is published on `status:all`. */
+export interface StatusPublication {
+  problem: Problem;
+  /** When the webhook accepted the event, unix milliseconds by the server's clock. */
+  accepted_at_ms: number;
+}
+
+type Json = Record<string, unknown>;
+
+function isObject(value: unknown): value is Json {
+  return typeof value === "object" && value !== null && !Array.isArray(value);
+}
+
+function text(value: unknown): string {
+  return typeof value === "string" ? value : typeof value === "number" ? String(value) : "";
+}
+
+function optionalText(value: unknown): string | undefined {
+  const string = text(value);
+  return string === "" ? undefined : string;
+}
+
+function number(value: unknown): number | undefined {
+  return typeof value === "number" && Number.isFinite(value) ? value : undefined;
+}
+
+function list(value: unknown): unknown[] {
+  return Array.isArray(value) ? value : [];
+}
+
+function parseHost(value: unknown): Host {
+  const raw = isObject(value) ? value : {};
+  const host = text(raw["host"]);
+  return { id: text(raw["id"]) || host, host, name: text(raw["name"]) || host };
+}
+
+/**
+ * Reads a problem from the wire. Returns undefined if what the board cannot do without
+ * (event id, version, severity, state, opening time) is missing: one malformed record must not take the board down.
+ */
+export function parseProblem(value: unknown): Problem | undefined {
+  if (!isObject(value)) return undefined;
+  const eventId = text(value["event_id"]);
+  const version = number(value["version"]);
+  const severity = number(value["severity"]);
+  const openedAt = number(value["opened_at"]);
+  const state = value["state"];
+  if (eventId === "" || version === undefined || openedAt === undefined) return undefined;
+  if (severity === undefined || !isSeverity(severity)) return undefined;
+  if (state !== "open" && state !== "resolved") return undefined;
+  const problem: Problem = {
+    event_id: eventId,
+    version,
+    kind: value["kind"] === "internal" ? "internal" : "problem",
+    state,
+    name: text(value["name"]),
+    severity,
+    opened_at: openedAt,
+    acknowledged: value["acknowledged"] === true,
+    suppressed: value["suppressed"] === true,
+    host: parseHost(value["host"]),
+    groups: list(value["groups"]).map(text).filter((group) => group !== ""),
+    tags: list(value["tags"])
+      .filter(isObject)
+      .map((tag) => ({ tag: text(tag["tag"]), value: text(tag["value"]) })),
+  };
+  const resolvedAt = number(value["resolved_at"]);
+  if (resolvedAt !== undefined) problem.resolved_at = resolvedAt;
+  const suppressedUntil = number(value["suppressed_until"]);
+  if (suppressedUntil !== undefined && suppressedUntil > 0) problem.suppressed_until = suppressedUntil;
+  const opdata = optionalText(value["opdata"]);
+  if (opdata !== undefined) problem.opdata = opdata;
+  const error = optionalText(value["error"]);
+  if (error !== undefined) problem.error = error;
+  const triggerId = optionalText(value["trigger_id"]);
+  if (triggerId !== undefined) problem.trigger_id = triggerId;
+  const url = optionalText(value["url"]);
+  if (url !== undefined) problem.url = url;
+  const update = value["last_update"];
+  if (isObject(update)) {
+    const lastUpdate: LastUpdate = { at: number(update["at"]) ?? 0, action: text(update["action"]) };
+    const message = optionalText(update["message"]);
+    if (message !== undefined) lastUpdate.message = message;
+    const user = optionalText(update["user"]);
+    if (user !== undefined) lastUpdate.user = user;
+    problem.last_update = lastUpdate;
+  }
+  return problem;
+}
+
+/** Reads a publication of `status:all`; undefined if it carries no usable problem. */
+export function parsePublication(data: unknown): StatusPublication | undefined {
+  if (!isObject(data)) return undefined;
+  const problem = parseProblem(data["problem"]);
+  if (problem === undefined) return undefined;
+  return { problem, accepted_at_ms: number(data["accepted_at_ms"]) ?? Number.NaN };
+}
+
+/**
+ * Reads one page of the snapshot.
+ * @throws {TypeError} if there is no position: without it the board could not tell what it missed.
+ */
+export function parseSnapshotPage(data: unknown): SnapshotPage {
+  const position = isObject(data) ? data["position"] : undefined;
+  if (!isObject(data) || !isObject(position)) throw new TypeError("the snapshot has no position");
+  const page: SnapshotPage = {
+    problems: list(data["problems"]).map(parseProblem).filter((problem) => problem !== undefined),
+    hosts: list(data["hosts"])
+      .filter(isObject)
+      .map((host) => ({ ...parseHost(host), groups: list(host["groups"]).map(text) })),
+    recent: list(data["recent"])
+      .filter(isObject)
+      .flatMap((span) => {
+        const openedAt = number(span["opened_at"]);
+        const resolvedAt = number(span["resolved_at"]);
+        const severity = number(span["severity"]);
+        if (openedAt === undefined || resolvedAt === undefined || severity === undefined) return [];
+        return isSeverity(severity) ? [{ opened_at: openedAt, resolved_at: resolvedAt, severity }] : [];
+      }),
+    position: { offset: number(position["offset"]) ?? 0, epoch: text(position["epoch"]) },
+    now_ms: number(data["now_ms"]) ?? Number.NaN,
+  };
+  const cursor = optionalText(data["cursor"]);
+  if (cursor !== undefined) page.cursor = cursor;
+  return page;
+}
+
+/** Whether the problem is suppressed at `now` (unix seconds): a suppression whose end has passed no longer counts. */
+export function isSuppressed(problem: Problem, now: number): boolean {
+  return problem.suppressed && (problem.suppressed_until === undefined || now < problem.suppressed_until);
+}
+
+/** The problem's link if it is a web address; anything else (javascript:, data:, file: …) is not offered. */
+export function webLink(problem: Problem): string | undefined {
+  if (problem.url === undefined) return undefined;
+  try {
+    const url = new URL(problem.url);
+    return url.protocol === "http:" || url.protocol === "https:" ? url.href : undefined;
+  } catch {
+    return undefined;
+  }
+}

@@ -1,0 +1,175 @@
+import { isSuppressed, type MonitoredHost, type Problem, type Span } from "./problem";
+import type { Severity } from "./severity";
+
+/** How long the version of a resolved problem is remembered, in milliseconds. */
+export const TOMBSTONE_MS = 60 * 60 * 1000;
+/** How far the sparkline looks back, in seconds. */
+export const HISTORY_SECONDS = 60 * 60;
+
+export interface Change {
+  kind: "new" | "changed" | "resolved";
+  problem: Problem;
+}
+
+interface Seen {
+  version: number;
+  /** Local sequence number of the publication or snapshot that brought this version. */
+  sequence: number;
+  /** Local unix milliseconds at which the problem was seen resolved. */
+  goneAt?: number;
+}
+
+/** A complete snapshot: all pages put together. */
+export interface Snapshot {
+  problems: Problem[];
+  hosts: MonitoredHost[];
+  recent: Span[];
+}
+
+/** Everything the board knows about the status. Pure: no clock, no network, no DOM. */
+export class Store {
+  /** Open problems and open internal entries by event id. */
+  readonly open = new Map<string, Problem>();
+  /** Monitored hosts by host id, in the snapshot's order. */
+  readonly hosts = new Map<string, MonitoredHost>();
+  /** Problems resolved within the last hour. */
+  recent: Span[] = [];
+  private readonly seen = new Map<string, Seen>();
+  private sequence = 0;
+
+  /**
+   * Applies one publication. Returns what changed on the board, or undefined if it is old news
+   * (at or below the known version) or concerns a problem the board did not show.
+   */
+  applyPublication(problem: Problem, nowMs: number): Change | undefined {
+    this.sequence += 1;
+    return this.apply(problem, nowMs);
+  }
+
+  /**
+   * To be called before a snapshot is asked for; hand the returned mark to `applySnapshot`. What is published
+   * after the mark may be newer than the snapshot and survives it.
+   */
+  beginSnapshot(): number {
+    return this.sequence;
+  }
+
+  /** Brings the board in line with a snapshot and returns what that changed. */
+  applySnapshot(snapshot: Snapshot, mark: number, nowMs: number): Change[] {
+    this.sequence += 1;
+    const changes: Change[] = [];
+    const present = new Set<string>();
+    this.hosts.clear();
+    for (const host of snapshot.hosts) this.hosts.set(host.id, host);
+    for (const problem of snapshot.problems) {
+      present.add(problem.event_id);
+      const change = this.apply(problem, nowMs);
+      if (change !== undefined) changes.push(change);
+    }
+    for (const [eventId, problem] of this.open) {
+      const seen = this.seen.get(eventId);
+      if (present.has(eventId) || seen === undefined || seen.sequence > mark) continue;
+      // Resolved while nobody told us. The version stays as it is: the publication that resolved it
+      // has a higher one, and a reopening an even higher one.
+      this.open.delete(eventId);
+      seen.goneAt = nowMs;
+      changes.push({ kind: "resolved", problem: { ...problem, state: "resolved" } });
+    }
+    this.recent = [...snapshot.recent];
+    this.forget(nowMs);
+    return changes;
+  }
+
+  /** Drops what has aged out: versions of long resolved problems, and spans older than the sparkline. */
+  forget(nowMs: number): void {
+    for (const [eventId, seen] of this.seen) {
+      if (seen.goneAt !== undefined && nowMs - seen.goneAt > TOMBSTONE_MS) this.seen.delete(eventId);
+    }
+    const oldest = nowMs / 1000 - HISTORY_SECONDS;
+    this.recent = this.recent.filter((span) => span.resolved_at >= oldest);
+  }
+
+  private apply(problem: Problem, nowMs: number): Change | undefined {
+    const seen = this.seen.get(problem.event_id);
+    if (seen !== undefined && problem.version <= seen.version) return undefined;
+    const before = this.open.get(problem.event_id);
+    if (problem.state === "open") {
+      this.seen.set(problem.event_id, { version: problem.version, sequence: this.sequence });
+      this.open.set(problem.event_id, problem);
+      this.addHost(problem);
+      return { kind: before === undefined ? "new" : "changed", problem };
+    }
+    this.seen.set(problem.event_id, { version: problem.version, sequence: this.sequence, goneAt: nowMs });
+    this.open.delete(problem.event_id);
+    if (problem.kind === "problem") this.addSpan(problem, before !== undefined, nowMs);
+    return before === undefined ? undefined : { kind: "resolved", problem };
+  }
+
+  /** A problem may name a host that appeared after the snapshot. */
+  private addHost(problem: Problem): void {
+    const { host, groups } = problem;
+    if (host.id !== "" && !this.hosts.has(host.id)) this.hosts.set(host.id, { ...host, groups });
+  }
+
+  private addSpan(problem: Problem, wasOpen: boolean, nowMs: number): void {
+    const span: Span = {
+      opened_at: problem.opened_at,
+      resolved_at: problem.resolved_at ?? Math.floor(nowMs / 1000),
+      severity: problem.severity,
+    };
+    // A recovery the snapshot already counted is replayed after it: same times, and no open row.
+    const counted =
+      !wasOpen &&
+      this.recent.some((known) => known.opened_at === span.opened_at && known.resolved_at === span.resolved_at);
+    if (!counted) this.recent.push(span);
+  }
+}
+
+/** Worst severity first, internal entries last; newest first within the same severity. */
+export function byUrgency(first: Problem, second: Problem): number {
+  const rank = (problem: Problem) => (problem.kind === "internal" ? -1 : problem.severity);
+  return (
+    rank(second) - rank(first) ||
+    second.opened_at - first.opened_at ||
+    (second.event_id.length - first.event_id.length || (second.event_id < first.event_id ? -1 : 1))
+  );
+}
+
+export interface Totals {
+  /** Open and not suppressed, by severity. */
+  open: [number, number, number, number, number, number];
+  /** Open but suppressed, by severity. */
+  suppressed: [number, number, number, number, number, number];
+  /** Triggers Zabbix cannot evaluate. */
+  unknown: number;
+  /** Sum of `open`. */
+  all: number;
+  /** Worst severity of those in `open`. */
+  worst: Severity | undefined;
+}
+
+/** Counts the open problems at `now` (unix seconds). */
+export function totals(problems: Iterable<Problem>, now: number): Totals {
+  const result: Totals = { open: [0, 0, 0, 0, 0, 0], suppressed: [0, 0, 0, 0, 0, 0], unknown: 0, all: 0, worst: undefined };
+  for (const problem of problems) {
+    if (problem.kind === "internal") {
+      result.unknown += 1;
+    } else if (isSuppressed(problem, now)) {
+      result.suppressed[problem.severity] += 1;
+    } else {
+      result.open[problem.severity] += 1;
+      result.all += 1;
+      if (result.worst === undefined || problem.severity > result.worst) result.worst = problem.severity;
+    }
+  }
+  return result;
+}
+
+/** Ids of the triggers that Zabbix cannot evaluate at present. */
+export function unevaluable(problems: Iterable<Problem>): Set<string> {
+  const triggers = new Set<string>();
+  for (const problem of problems) {
+    if (problem.kind === "internal" && problem.trigger_id !== undefined) triggers.add(problem.trigger_id);
+  }
+  return triggers;
+}

@@ -1,0 +1,150 @@
+// A small stand-in for Signalbox, for working on the page only: the built board (or Vite's dev server with --vite), its
+// config.json, and as much of the Centrifuge protocol as the board uses. It proves nothing about the real server.
+//
+//   node tests/fake-server.mjs [--port 5199] [--problems N] [--live SECONDS] [--vite]
+import { createReadStream, existsSync } from "node:fs";
+import { createServer } from "node:http";
+import { extname, join, normalize } from "node:path";
+import { fileURLToPath } from "node:url";
+import { parseArgs } from "node:util";
+import { WebSocketServer } from "ws";
+import { makeProblem, makeState } from "./fake-data.mjs";
+
+const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json" };
+const PAGE_BYTES = 100_000;
+
+/** Starts the server; `problems` undefined gives 40 hand-written ones. */
+export async function startFakeServer({ port = 0, problems, vite = false, title = "Operations" } = {}) {
+  const state = makeState(problems);
+  const open = new Map(state.problems.map((problem) => [problem.event_id, problem]));
+  const epoch = "fake";
+  const history = [];
+  const sockets = new Set();
+  let offset = 0;
+  const fake = { refuse: undefined, mute: false, failSnapshots: 0, state, open };
+
+  const publish = (problem, cause = "problem") => {
+    offset += 1;
+    if (problem.state === "open") open.set(problem.event_id, problem);
+    else open.delete(problem.event_id);
+    const publication = { offset, data: { problem, cause: { id: `c${offset}`, kind: cause }, accepted_at_ms: Date.now() } };
+    history.push(publication);
+    if (history.length > 300) history.shift();
+    for (const socket of sockets) if (socket.subscribed) socket.reply({ push: { channel: "status:all", pub: publication } });
+  };
+
+  const snapshot = ({ cursor } = {}) => {
+    const rows = [...open.values()];
+    let index = Number(cursor ?? 0);
+    const page = { problems: [], hosts: index === 0 ? state.hosts : [], recent: index === 0 ? state.recent : [], position: { offset, epoch }, now_ms: Date.now() };
+    for (let bytes = JSON.stringify(page).length; index < rows.length; index += 1) {
+      bytes += JSON.stringify(rows[index]).length + 1;
+      if (bytes > PAGE_BYTES) break;
+      page.problems.push(rows[index]);
+    }
+    if (index < rows.length) page.cursor = String(index);
+    return page;
+  };
+
+  const answer = (socket, command) => {
+    if (command.connect) return { connect: { client: "fake-client", version: "fake" } };
+    if (command.rpc) {
+      if (fake.failSnapshots > 0) {
+        fake.failSnapshots -= 1;
+        return { error: { code: 100, message: "internal server error", temporary: true } };
+      }
+      return { rpc: { data: snapshot(command.rpc.data) } };
+    }
+    if (command.history) return { history: { publications: [], offset, epoch } };
+    if (command.subscribe) {
+      socket.subscribed = true;
+      const { recover, offset: since = 0, epoch: known } = command.subscribe;
+      const result = { recoverable: true, positioned: true, epoch, offset };
+      if (recover) {
+        result.was_recovering = true;
+        const missed = history.filter((publication) => publication.offset > since);
+        if (known === epoch && missed.length === offset - since) Object.assign(result, { recovered: true, offset: since, publications: missed });
+      }
+      return { subscribe: result };
+    }
+    return { error: { code: 104, message: "method not found" } };
+  };
+
+  const http = createServer((request, response) => {
+    const path = new URL(request.url, "http://fake").pathname;
+    if (path === "/config.json") {
+      response.setHeader("content-type", "application/json");
+      response.end(JSON.stringify({ ws_url: `ws://localhost:${http.address().port}/socket`, title, anonymous: true }));
+    } else if (devServer !== undefined) {
+      devServer.middlewares(request, response);
+    } else {
+      const file = join(fileURLToPath(new URL("../dist", import.meta.url)), normalize(path === "/" ? "/index.html" : path));
+      if (!existsSync(file)) return response.writeHead(404).end("not found (npm run build first)");
+      response.setHeader("content-type", TYPES[extname(file)] ?? "application/octet-stream");
+      createReadStream(file).pipe(response);
+    }
+  });
+  let devServer;
+  if (vite) {
+    const { createServer: createVite } = await import("vite");
+    devServer = await createVite({ server: { middlewareMode: true, hmr: { server: http, path: "/hmr" } } });
+  }
+
+  const wss = new WebSocketServer({ noServer: true });
+  http.on("upgrade", (request, socket, head) => {
+    if (!request.url.startsWith("/socket")) return;
+    wss.handleUpgrade(request, socket, head, (ws) => wss.emit("connection", ws));
+  });
+  wss.on("connection", (ws) => {
+    const socket = { subscribed: false, ws, reply: (message) => ws.send(JSON.stringify(message)) };
+    sockets.add(socket);
+    ws.on("close", () => sockets.delete(socket));
+    ws.on("message", (frame) => {
+      if (fake.mute) return;
+      for (const line of String(frame).split("\n")) {
+        const command = JSON.parse(line);
+        if (command.id === undefined) continue;
+        if (fake.refuse !== undefined) {
+          socket.reply({ push: { disconnect: fake.refuse } });
+          return;
+        }
+        socket.reply({ id: command.id, ...answer(socket, command) });
+      }
+    });
+  });
+
+  await new Promise((resolve) => http.listen(port, "localhost", resolve));
+  return Object.assign(fake, {
+    url: `http://localhost:${http.address().port}/`,
+    publish,
+    drop: () => sockets.forEach(({ ws }) => ws.terminate()),
+    /** Forgets the history, so that nobody recovers. */
+    forget: () => history.splice(0),
+    close: async () => {
+      sockets.forEach(({ ws }) => ws.terminate());
+      await devServer?.close();
+      await new Promise((resolve) => http.close(resolve));
+    },
+  });
+}
+
+if (process.argv[1] === fileURLToPath(import.meta.url)) {
+  const { values } = parseArgs({ options: { port: { type: "string" }, problems: { type: "string" }, live: { type: "string" }, vite: { type: "boolean" } } });
+  const fake = await startFakeServer({
+    port: Number(values.port ?? 5199),
+    problems: values.problems === undefined ? undefined : Number(values.problems),
+    vite: values.vite ?? false,
+  });
+  console.log(`${fake.url} (anonymous, ${fake.open.size} problems)`);
+  const seconds = Number(values.live ?? 5);
+  if (seconds > 0) {
+    setInterval(() => {
+      const rows = [...fake.open.values()];
+      const known = rows[Math.floor(Math.random() * rows.length)];
+      const dice = Math.random();
+      if (known === undefined || dice < 0.4) fake.publish(makeProblem());
+      else if (dice < 0.7) fake.publish({ ...known, version: known.version + 1, acknowledged: true, last_update: { at: Math.floor(Date.now() / 1000), action: "acknowledged", user: "Night shift" } }, "update");
+      else fake.publish({ ...known, version: known.version + 1, state: "resolved", resolved_at: Math.floor(Date.now() / 1000) }, "recovery");
+    }, seconds * 1000);
+  }
+}
