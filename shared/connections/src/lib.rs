@@ -1,1 +1,17 @@
-//! The DynamoDB tables: connections, subscriptions, channels, and the state of every problem.
+//! The two DynamoDB tables. Keys and access patterns are in docs/DATA.md; nothing here scans.
+//!
+//! [`ConnectionTable`] holds connections, their subscriptions, each channel's head and log of publications.
+//! [`StatusTable`] holds the current state of every Zabbix problem and the hosts that have had one.
+
+mod attribute;
+mod channel;
+mod connection;
+mod status;
+mod subscription;
+mod table;
+
+pub use channel::{Appended, Head, LogEntry, LogWrite};
+pub use connection::{Admission, Authentication, Connection, ConnectionState};
+pub use status::{Applied, KnownHost, RecentlyResolved, SnapshotPage, StatusTable};
+pub use subscription::{Subscribed, Subscriber};
+pub use table::ConnectionTable;

@@ -1,0 +1,258 @@
+use anyhow::Context as _;
+use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, TransactWriteItem, Update};
+
+use crate::{
+    ConnectionTable,
+    attribute::{Item, boolean, find_number, get_flag, get_number, get_text, number, text},
+    channel::head_key,
+    connection::connection_pk,
+    table::{Transaction, key, transact},
+};
+
+/// What came of [`ConnectionTable::subscribe`].
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Subscribed {
+    /// The row is there, not ready yet.
+    Begun,
+    /// A later command of this connection on this channel was handled before: this one came too late.
+    Overtaken,
+    /// There is no such connection (any more).
+    ConnectionGone,
+}
+
+/// A row that a deliverer posts to.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Subscriber {
+    /// API Gateway's connection id.
+    pub connection_id: String,
+    /// Not ready: whoever subscribes brings it up to date itself, nobody else posts.
+    pub ready: bool,
+    /// Publications up to here reached it with its subscribe.
+    pub from: u64,
+    /// Made ready on a channel too busy to catch up with: the deliverer posts from `from` on.
+    pub behind: bool,
+    /// Unix seconds when its token expires: nothing is posted after that.
+    pub expires_at: Option<i64>,
+}
+
+/// Rows of a channel live in shards; one shard for now.
+fn subscribers_pk(channel: &str) -> String {
+    format!("ch#{channel}#0")
+}
+
+pub(crate) fn subscription_row(channel: &str, connection_id: &str) -> Item {
+    key(subscribers_pk(channel), connection_id)
+}
+
+fn command_key(channel: &str, connection_id: &str) -> Item {
+    key(connection_pk(connection_id), format!("sub#{channel}"))
+}
+
+impl ConnectionTable {
+    /// Writes a subscription's row, not ready, unless the connection is gone. `command_id` orders the commands of a
+    /// connection on a channel, which API Gateway runs in parallel: the latest wins.
+    pub async fn subscribe(
+        &self,
+        connection_id: &str,
+        channel: &str,
+        command_id: u32,
+        expires_at: Option<i64>,
+        ttl: i64,
+    ) -> anyhow::Result<Subscribed> {
+        let connection = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(key(connection_pk(connection_id), "conn")))
+            .condition_expression("attribute_exists(pk)")
+            .build()?;
+        let mut row = subscription_row(channel, connection_id);
+        row.insert("ready".to_owned(), boolean(false));
+        row.insert("from".to_owned(), number(0));
+        row.insert("command_id".to_owned(), number(command_id));
+        row.insert("ttl".to_owned(), number(ttl));
+        if let Some(at) = expires_at {
+            row.insert("expires_at".to_owned(), number(at));
+        }
+        let row = Put::builder().table_name(&self.table).set_item(Some(row)).build()?;
+        let items = vec![
+            TransactWriteItem::builder().condition_check(connection).build(),
+            self.last_command(connection_id, channel, command_id, ttl)?,
+            TransactWriteItem::builder().put(row).build(),
+        ];
+        Ok(match transact(&self.client, items).await.context("subscribe")? {
+            Transaction::Done => Subscribed::Begun,
+            Transaction::Refused(refused) if refused.first() == Some(&true) => Subscribed::ConnectionGone,
+            Transaction::Refused(_) => Subscribed::Overtaken,
+        })
+    }
+
+    /// Ends a subscription; one that is not there is fine. Returns false when a later command was handled before.
+    pub async fn unsubscribe(
+        &self,
+        connection_id: &str,
+        channel: &str,
+        command_id: u32,
+        ttl: i64,
+    ) -> anyhow::Result<bool> {
+        let row = Delete::builder()
+            .table_name(&self.table)
+            .set_key(Some(subscription_row(channel, connection_id)))
+            .build()?;
+        let items = vec![
+            self.last_command(connection_id, channel, command_id, ttl)?,
+            TransactWriteItem::builder().delete(row).build(),
+        ];
+        Ok(matches!(transact(&self.client, items).await.context("unsubscribe")?, Transaction::Done))
+    }
+
+    /// Remembers the latest command of a connection on a channel: an unsubscribe leaves it behind, so that a subscribe it
+    /// overtook does not come back to life.
+    fn last_command(
+        &self,
+        connection_id: &str,
+        channel: &str,
+        command_id: u32,
+        ttl: i64,
+    ) -> anyhow::Result<TransactWriteItem> {
+        let mut item = command_key(channel, connection_id);
+        item.insert("command_id".to_owned(), number(command_id));
+        item.insert("ttl".to_owned(), number(ttl));
+        let put = Put::builder()
+            .table_name(&self.table)
+            .set_item(Some(item))
+            .condition_expression("attribute_not_exists(pk) OR command_id < :id")
+            .expression_attribute_values(":id", number(command_id))
+            .build()?;
+        Ok(TransactWriteItem::builder().put(put).build())
+    }
+
+    /// Makes a row ready on condition that the channel's top is still `top`, up to which the connection has everything.
+    /// Returns false when publications came meanwhile, `None` when the row is gone or another subscribe has replaced it.
+    pub async fn make_ready(
+        &self,
+        connection_id: &str,
+        channel: &str,
+        command_id: u32,
+        top: u64,
+    ) -> anyhow::Result<Option<bool>> {
+        let head = ConditionCheck::builder()
+            .table_name(&self.table)
+            .set_key(Some(head_key(channel)))
+            .condition_expression("#offset = :top")
+            .expression_attribute_names("#offset", "offset")
+            .expression_attribute_values(":top", number(top))
+            .build()?;
+        let items = vec![
+            TransactWriteItem::builder().condition_check(head).build(),
+            self.ready_row(connection_id, channel, command_id, top, false)?,
+        ];
+        Ok(match transact(&self.client, items).await.context("make ready")? {
+            Transaction::Done => Some(true),
+            Transaction::Refused(refused) if refused.get(1) == Some(&true) => None,
+            Transaction::Refused(_) => Some(false),
+        })
+    }
+
+    /// Makes a row ready that has everything up to `from` while the channel's top runs ahead of it; the deliverer brings the
+    /// rest. `None` when the row is gone or another subscribe has replaced it.
+    pub async fn make_ready_behind(
+        &self,
+        connection_id: &str,
+        channel: &str,
+        command_id: u32,
+        from: u64,
+    ) -> anyhow::Result<Option<()>> {
+        let items = vec![self.ready_row(connection_id, channel, command_id, from, true)?];
+        Ok(match transact(&self.client, items).await.context("make ready behind")? {
+            Transaction::Done => Some(()),
+            Transaction::Refused(_) => None,
+        })
+    }
+
+    fn ready_row(
+        &self,
+        connection_id: &str,
+        channel: &str,
+        command_id: u32,
+        from: u64,
+        behind: bool,
+    ) -> anyhow::Result<TransactWriteItem> {
+        let update = Update::builder()
+            .table_name(&self.table)
+            .set_key(Some(subscription_row(channel, connection_id)))
+            .update_expression("SET ready = :true, #from = :from, behind = :behind")
+            .condition_expression("command_id = :id")
+            .expression_attribute_names("#from", "from")
+            .expression_attribute_values(":true", boolean(true))
+            .expression_attribute_values(":from", number(from))
+            .expression_attribute_values(":behind", boolean(behind))
+            .expression_attribute_values(":id", number(command_id))
+            .build()?;
+        Ok(TransactWriteItem::builder().update(update).build())
+    }
+
+    /// Notes that a row that was behind has everything up to `from`.
+    pub async fn caught_up(&self, connection_id: &str, channel: &str, from: u64) -> anyhow::Result<()> {
+        let update = self
+            .client
+            .update_item()
+            .table_name(&self.table)
+            .set_key(Some(subscription_row(channel, connection_id)))
+            .update_expression("SET #from = :from, behind = :false")
+            .condition_expression("behind = :true")
+            .expression_attribute_names("#from", "from")
+            .expression_attribute_values(":from", number(from))
+            .expression_attribute_values(":true", boolean(true))
+            .expression_attribute_values(":false", boolean(false));
+        match update.send().await {
+            Ok(_) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+            Err(error) => Err(error).context("note a row caught up"),
+        }
+    }
+
+    /// Deletes a subscription's row whatever its commands were: the server ended it.
+    pub async fn drop_subscriber(&self, connection_id: &str, channel: &str) -> anyhow::Result<()> {
+        let row = subscription_row(channel, connection_id);
+        self.client.delete_item().table_name(&self.table).set_key(Some(row)).send().await.context("drop subscriber")?;
+        Ok(())
+    }
+
+    /// One row, read consistently.
+    pub async fn subscriber(&self, connection_id: &str, channel: &str) -> anyhow::Result<Option<Subscriber>> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(subscription_row(channel, connection_id)));
+        let item = get.consistent_read(true).send().await.context("get subscriber")?.item;
+        item.as_ref().map(read_subscriber).transpose()
+    }
+
+    /// One page of a channel's rows, read consistently, and the key to go on from: the memory of a fan-out does not grow with
+    /// the number of subscribers.
+    pub async fn subscribers(
+        &self,
+        channel: &str,
+        start: Option<Item>,
+    ) -> anyhow::Result<(Vec<Subscriber>, Option<Item>)> {
+        let page = self
+            .client
+            .query()
+            .table_name(&self.table)
+            .consistent_read(true)
+            .key_condition_expression("pk = :pk")
+            .expression_attribute_values(":pk", text(subscribers_pk(channel)))
+            .set_exclusive_start_key(start)
+            .send()
+            .await
+            .context("query subscribers")?;
+        let rows = page.items().iter().map(read_subscriber).collect::<anyhow::Result<_>>()?;
+        Ok((rows, page.last_evaluated_key))
+    }
+}
+
+fn read_subscriber(item: &Item) -> anyhow::Result<Subscriber> {
+    Ok(Subscriber {
+        connection_id: get_text(item, "sk")?.to_owned(),
+        ready: get_flag(item, "ready"),
+        from: get_number(item, "from")?,
+        behind: get_flag(item, "behind"),
+        expires_at: find_number(item, "expires_at")?,
+    })
+}
