@@ -1,0 +1,150 @@
+#[cfg(feature = "testing")]
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use aws_sdk_eventbridge::Client;
+use aws_sdk_eventbridge::config::{Builder, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_eventbridge::error::DisplayErrorContext;
+use aws_sdk_eventbridge::types::PutEventsRequestEntry;
+use aws_types::SdkConfig;
+use signalbox_messages::{SOURCE, STATUS_CHANGED, StatusChanged};
+use thiserror::Error;
+
+/// Largest entry, source and detail type included (EventBridge user guide, "Calculating PutEvents event entry size").
+pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
+
+/// Why a message is not on the bus.
+#[derive(Debug, Error)]
+pub enum PutError {
+    /// Larger than [`MAX_ENTRY_BYTES`]: will never get on it.
+    #[error("the message is {bytes} bytes, more than the bus takes")]
+    TooLarge {
+        /// Size of the entry.
+        bytes: usize,
+    },
+    /// EventBridge answered, and refused this entry.
+    #[error("the bus refused the message: {code}: {message}")]
+    Refused {
+        /// For example `InternalFailure`, `ThrottlingException`.
+        code: String,
+        /// EventBridge's words.
+        message: String,
+    },
+    /// No good answer within the time there is.
+    #[error("the bus did not answer: {0}")]
+    Unavailable(String),
+}
+
+/// Where a [`StatusChanged`] is put.
+#[derive(Debug, Clone)]
+#[non_exhaustive]
+pub enum Bus {
+    /// On AWS and in the local cloud.
+    EventBridge(EventBridge),
+    /// In tests.
+    #[cfg(feature = "testing")]
+    Recorded(Recording),
+}
+
+impl Bus {
+    /// The bus `name` of EventBridge.
+    pub fn new(aws: &SdkConfig, name: impl Into<String>) -> Self {
+        Self::EventBridge(EventBridge::new(aws, name))
+    }
+
+    /// Puts one message. When this is `Ok`, EventBridge has it and delivers it at least once.
+    ///
+    /// # Errors
+    /// See [`PutError`]; after any of them the message may still have been taken, so putting it again must be harmless
+    /// (it is: its `id` stays).
+    pub async fn put(&self, message: &StatusChanged) -> Result<(), PutError> {
+        let detail = serde_json::to_string(message).map_err(|e| PutError::Unavailable(e.to_string()))?;
+        let bytes = SOURCE.len() + STATUS_CHANGED.len() + detail.len();
+        if bytes > MAX_ENTRY_BYTES {
+            return Err(PutError::TooLarge { bytes });
+        }
+        match self {
+            Self::EventBridge(bus) => bus.put(detail).await,
+            #[cfg(feature = "testing")]
+            Self::Recorded(recording) => recording.put(message),
+        }
+    }
+}
+
+/// A bus of EventBridge.
+#[derive(Debug, Clone)]
+pub struct EventBridge {
+    client: Client,
+    name: String,
+}
+
+impl EventBridge {
+    /// Three tries and 7 seconds in all: the webhook's caller hangs up after 10 (`timeout` of the Zabbix media type).
+    fn new(aws: &SdkConfig, name: impl Into<String>) -> Self {
+        let config = Builder::from(aws)
+            .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50)))
+            .timeout_config(
+                TimeoutConfig::builder()
+                    .connect_timeout(Duration::from_secs(1))
+                    .operation_attempt_timeout(Duration::from_secs(3))
+                    .operation_timeout(Duration::from_secs(7))
+                    .build(),
+            )
+            .build();
+        Self { client: Client::from_conf(config), name: name.into() }
+    }
+
+    async fn put(&self, detail: String) -> Result<(), PutError> {
+        let entry = PutEventsRequestEntry::builder()
+            .event_bus_name(&self.name)
+            .source(SOURCE)
+            .detail_type(STATUS_CHANGED)
+            .detail(detail)
+            .build();
+        let answer = self.client.put_events().entries(entry).send().await;
+        let answer = answer.map_err(|e| PutError::Unavailable(DisplayErrorContext(e).to_string()))?;
+        // PutEvents answers 200 also when it took nothing
+        let refused = answer.entries().iter().find_map(|entry| {
+            entry.error_code().map(|code| (code.to_owned(), entry.error_message().unwrap_or_default().to_owned()))
+        });
+        match refused {
+            Some((code, message)) => Err(PutError::Refused { code, message }),
+            None if answer.failed_entry_count() > 0 => {
+                Err(PutError::Refused { code: "Unknown".to_owned(), message: String::new() })
+            }
+            None => Ok(()),
+        }
+    }
+}
+
+/// A bus that keeps what is put on it, or fails on demand.
+#[cfg(feature = "testing")]
+#[derive(Debug, Clone, Default)]
+pub struct Recording {
+    messages: Arc<Mutex<Vec<StatusChanged>>>,
+    broken: bool,
+}
+
+#[cfg(feature = "testing")]
+impl Recording {
+    /// Refuses everything, as EventBridge does in an outage.
+    pub fn broken() -> Self {
+        Self { broken: true, ..Self::default() }
+    }
+
+    /// All that was put, oldest first.
+    pub fn messages(&self) -> Vec<StatusChanged> {
+        self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+    }
+
+    fn put(&self, message: &StatusChanged) -> Result<(), PutError> {
+        if self.broken {
+            return Err(PutError::Refused { code: "InternalFailure".to_owned(), message: String::new() });
+        }
+        self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(message.clone());
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests;
