@@ -220,8 +220,8 @@ function drawSparkline(now: number): void {
   setAttribute(byId("spark-severe"), "d", areaPath(series.severe, top, 300, 60));
   const clock = (seconds: number) => clockTime(seconds * 1000).slice(0, 5);
   setAttribute(byId("spark"), "aria-label", loaded ? describe(series, clock) : "No data yet");
-  setText(byId("spark-now"), loaded ? `${series.all.at(-1) ?? 0} now, ${Math.max(...series.all)} at most` : "");
-  setText(byId("spark-legend"), loaded ? `dark: High and Disaster, ${series.severe.at(-1) ?? 0} now` : "");
+  setText(byId("spark-now"), loaded ? `${series.all.at(-1) ?? 0} now, most ${Math.max(...series.all)}` : "");
+  setText(byId("spark-legend"), loaded ? `High and Disaster: ${series.severe.at(-1) ?? 0} now` : "");
 }
 
 function drawFilter(): void {

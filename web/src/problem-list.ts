@@ -76,8 +76,10 @@ export class ProblemList {
     const anchor = this.anchor();
     this.items = items;
     this.indexes = new Map(items.map((item, index) => [item.problem.event_id, index]));
-    if (this.active === undefined || !this.indexes.has(this.active)) this.active = items[0]?.problem.event_id;
     if (this.expanded !== undefined && !this.indexes.has(this.expanded)) this.expanded = undefined;
+    // Who is not in the list enters it at the top, or at the open details.
+    const inside = this.list.contains(document.activeElement);
+    if (!inside || this.active === undefined || !this.indexes.has(this.active)) this.active = this.expanded ?? items[0]?.problem.event_id;
     this.layOut();
     if (anchor !== undefined) this.keep(anchor);
   }
@@ -312,7 +314,7 @@ export class ProblemList {
     if (mark !== undefined) add(mark.kind, mark.kind, { new: "Just opened", changed: "Just changed", resolved: "Just resolved" }[mark.kind]);
     if (problem.acknowledged) add("ack", "ack", "Acknowledged");
     if (suppressed) add("suppressed", "suppressed", "Suppressed: not counted");
-    if (item.unevaluable && problem.kind === "problem") add("unevaluable", "can’t evaluate", "Zabbix cannot evaluate the trigger at present: this may be out of date");
+    if (item.unevaluable && problem.kind === "problem") add("unevaluable", "can’t eval.", "Zabbix cannot evaluate the trigger at present: this may be out of date");
     return marks;
   }
 }

@@ -1,16 +1,16 @@
 // Believable status for the fake server: the hosts and problems of the captured Zabbix payloads, and more of their kind.
 
 const GROUPS = {
-  "Site A/Web servers": ["web-01|Web 01 – Schaufenster", "web-02|Web 02", "web-03|Web 03", "web-04|Web 04", "lb-01|Load balancer 1", "lb-02|Load balancer 2"],
-  "Site A/Databases": ["db-01|DB 01 (primary)", "db-02|DB 02 (replica)", "db-03|DB 03 (replica)", "redis-01|Redis 01"],
-  "Site A/Virtualisation": ["hv-01|Hypervisor 01", "hv-02|Hypervisor 02", "hv-03|Hypervisor 03", "san-01|Storage A"],
-  "Site B/Network": ["sw-01|Core switch", "sw-02|Access switch 2", "sw-03|Access switch 3", "fw-01|Firewall Nord", "fw-02|Firewall Süd", "rt-01|Border router"],
-  "Site B/Mail": ["mx-01|Mail relay 1", "mx-02|Mail relay 2", "imap-01|Mailboxes"],
+  "Site A/Web servers": ["web-01|Web 01 – Schaufenster", "web-02|Web 02", "web-03|Web 03", "web-04|Web 04", "web-05|Web 05", "web-06|Web 06", "web-07|Web 07", "web-08|Web 08", "lb-01|Load balancer 1", "lb-02|Load balancer 2"],
+  "Site A/Databases": ["db-01|DB 01 (primary)", "db-02|DB 02 (replica)", "db-03|DB 03 (replica)", "redis-01|Redis 01", "redis-02|Redis 02", "pgb-01|PgBouncer 1", "pgb-02|PgBouncer 2"],
+  "Site A/Virtualisation": ["hv-01|Hypervisor 01", "hv-02|Hypervisor 02", "hv-03|Hypervisor 03", "hv-04|Hypervisor 04", "hv-05|Hypervisor 05", "san-01|Storage A"],
+  "Site B/Network": ["sw-01|Core switch", "sw-02|Access switch 2", "sw-03|Access switch 3", "sw-04|Access switch 4", "sw-05|Access switch 5", "fw-01|Firewall Nord", "fw-02|Firewall Süd", "rt-01|Border router"],
+  "Site B/Mail": ["mx-01|Mail relay 1", "mx-02|Mail relay 2", "imap-01|Mailboxes", "spam-01|Spam filter"],
   "Site B/Backup": ["bak-01|Backup server", "tape-01|Tape library"],
   "Office/Printers": ["prn-01|Printer 1st floor", "prn-02|Printer 2nd floor", "ups-01|UPS server room"],
 };
 // As in the payloads: the databases are in two groups.
-const SECOND_GROUP = { "db-01": "Site A/Web servers", "hv-01": "Linux servers", "hv-02": "Linux servers", "bak-01": "Linux servers" };
+const SECOND_GROUP = { "db-01": "Site A/Web servers", "hv-01": "Linux servers", "hv-02": "Linux servers", "hv-04": "Linux servers", "hv-05": "Linux servers", "bak-01": "Linux servers" };
 
 /** severity, host, name, opdata, minutes open, tags, more */
 const PROBLEMS = [

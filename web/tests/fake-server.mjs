@@ -2,6 +2,7 @@
 // config.json, and as much of the Centrifuge protocol as the board uses. It proves nothing about the real server.
 //
 //   node tests/fake-server.mjs [--port 5199] [--problems N] [--live SECONDS] [--vite]
+import { createHmac } from "node:crypto";
 import { createReadStream, existsSync } from "node:fs";
 import { createServer } from "node:http";
 import { extname, join, normalize } from "node:path";
@@ -12,6 +13,7 @@ import { makeProblem, makeState } from "./fake-data.mjs";
 
 const TYPES = { ".html": "text/html", ".js": "text/javascript", ".css": "text/css", ".svg": "image/svg+xml", ".json": "application/json" };
 const PAGE_BYTES = 100_000;
+export const WEBHOOK_SECRET = "example-shared-secret";
 
 /** Starts the server; `problems` undefined gives 40 hand-written ones. */
 export async function startFakeServer({ port = 0, problems, vite = false, title = "Operations" } = {}) {
@@ -70,11 +72,33 @@ export async function startFakeServer({ port = 0, problems, vite = false, title 
     return { error: { code: 104, message: "method not found" } };
   };
 
+  /** As much of the webhook as the browser test needs to be tried on this server. */
+  const webhook = (headers, text) => {
+    const signature = createHmac("sha256", WEBHOOK_SECRET).update(`${headers["x-zabbix-timestamp"]}.${text}`).digest("hex");
+    if (headers["x-zabbix-signature"] !== `sha256=${signature}`) return 401;
+    const event = JSON.parse(text);
+    const known = open.get(event.event_id);
+    if (known === undefined && event.kind !== "problem") return 202;
+    const problem = {
+      ...known, event_id: event.event_id, version: (known?.version ?? 0) + 1, kind: "problem", suppressed: false, groups: [event.trigger_hostgroup_name],
+      state: event.event_value === "1" ? "open" : "resolved", name: event.event_name, severity: Number(event.event_nseverity), opdata: event.event_opdata,
+      opened_at: Math.floor(Date.parse(`${event.event_date.replaceAll(".", "-")}T${event.event_time}Z`) / 1000), acknowledged: event.event_ack_status === "Yes",
+      host: { id: event.host_id, host: event.host_host, name: event.host_name }, tags: event.event_tags, trigger_id: event.trigger_id, url: event.trigger_url,
+    };
+    if (event.kind === "update") problem.last_update = { at: Math.floor(Date.now() / 1000), action: event.event_update_action, message: event.event_update_message, user: event.user_fullname };
+    if (problem.state === "resolved") problem.resolved_at = Math.floor(Date.now() / 1000);
+    publish(problem, event.kind);
+    return 202;
+  };
+
   const http = createServer((request, response) => {
     const path = new URL(request.url, "http://fake").pathname;
     if (path === "/config.json") {
       response.setHeader("content-type", "application/json");
       response.end(JSON.stringify({ ws_url: `ws://localhost:${http.address().port}/socket`, title, anonymous: true }));
+    } else if (path === "/webhook/zabbix") {
+      let text = "";
+      request.on("data", (chunk) => (text += chunk)).on("end", () => response.writeHead(webhook(request.headers, text)).end());
     } else if (devServer !== undefined) {
       devServer.middlewares(request, response);
     } else {

@@ -1,0 +1,54 @@
+import { expect, test } from "vitest";
+import { isSuppressed, parseProblem, parsePublication, parseSnapshotPage, webLink } from "./problem";
+import { problem } from "./testing";
+
+test("a whole problem is read as it is", () => {
+  const whole = problem({
+    opdata: "1",
+    suppressed: true,
+    suppressed_until: 9,
+    trigger_id: "5",
+    url: "https://a.example/",
+    last_update: { at: 3, action: "acknowledged", message: "on it", user: "A" },
+  });
+  expect(parseProblem(structuredClone(whole))).toEqual(whole);
+});
+
+test("a record without what the board needs is refused, one with less beside it is not", () => {
+  const { tags: _tags, groups: _groups, host: _host, ...bare } = problem({});
+  expect(parseProblem(bare)).toMatchObject({ tags: [], groups: [], host: { id: "", host: "", name: "" } });
+  for (const broken of [null, 7, [], {}, { ...bare, severity: 6 }, { ...bare, severity: "4" }, { ...bare, state: "?" }, { ...bare, version: "1" }, { ...bare, event_id: "" }]) {
+    expect(parseProblem(broken)).toBeUndefined();
+  }
+  expect(parsePublication({ accepted_at_ms: 5 })).toBeUndefined();
+  expect(parsePublication({ problem: bare, accepted_at_ms: 5 })?.accepted_at_ms).toBe(5);
+});
+
+test("a snapshot page keeps what is sound and needs a position", () => {
+  const page = parseSnapshotPage({
+    problems: [problem({}), { event_id: "x" }],
+    hosts: [{ id: "1", host: "a", name: "", groups: ["g"] }],
+    recent: [{ opened_at: 1, resolved_at: 2, severity: 3 }, { opened_at: 1 }],
+    position: { offset: 4, epoch: "e" },
+    now_ms: 5,
+    cursor: "next",
+  });
+  expect(page.problems).toHaveLength(1);
+  expect(page.hosts).toEqual([{ id: "1", host: "a", name: "a", groups: ["g"] }]);
+  expect(page.recent).toHaveLength(1);
+  expect(page).toMatchObject({ position: { offset: 4, epoch: "e" }, cursor: "next" });
+  expect(() => parseSnapshotPage({ problems: [] })).toThrow(TypeError);
+});
+
+test("a suppression without an end lasts, one with an end ends", () => {
+  expect(isSuppressed(problem({ suppressed: true }), 1e12)).toBe(true);
+  expect(isSuppressed(problem({ suppressed: true, suppressed_until: 5 }), 5)).toBe(false);
+  expect(isSuppressed(problem({ suppressed: false, suppressed_until: 5 }), 1)).toBe(false);
+});
+
+test("only web addresses become links", () => {
+  expect(webLink(problem({ url: "https://wiki.example.org/a b" }))).toBe("https://wiki.example.org/a%20b");
+  for (const url of ["javascript:alert(1)", " JaVaScRiPt:alert(1)", "data:text/html,x", "file:///etc/passwd", "/relative", ""]) {
+    expect(webLink(problem({ url }))).toBeUndefined();
+  }
+});
