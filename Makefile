@@ -17,7 +17,8 @@ FUNCTIONS := ws-connect ws-disconnect ws-default zabbix-webhook status-router re
 
 .PHONY: functions
 functions:
-	cargo lambda build --release --locked $(TARGET) $(addprefix --package ,$(FUNCTIONS))
+	@# SAM shows standard output as it comes and keeps the other for the end
+	cargo lambda build --release --locked $(TARGET) $(addprefix --package ,$(FUNCTIONS)) 2>&1
 
 # $(1) logical id, $(2) function, $(3) files that lie beside the binary
 define function
