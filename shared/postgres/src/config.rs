@@ -106,18 +106,21 @@ impl Config {
 
     fn external(name: &'static str, url: &str) -> Result<Self, ConfigError> {
         let ConnectionString { rest, sslmode, root_certificates } = ConnectionString::parse(url);
-        let mut config: tokio_postgres::Config =
-            rest.parse().map_err(|_| invalid(name, "is not a connection string (postgres://user:password@host:port/database)"))?;
+        let mut config: tokio_postgres::Config = rest
+            .parse()
+            .map_err(|_| invalid(name, "is not a connection string (postgres://user:password@host:port/database)"))?;
         // Sent at start-up and pooled apart; a pooler that does not know one refuses the connection.
         if config.get_options().is_some_and(|options| options.contains("-c")) {
-            return Err(invalid(name, "must not set session parameters (options=-c …): a transaction pooler shares sessions"));
+            return Err(invalid(
+                name,
+                "must not set session parameters (options=-c …): a transaction pooler shares sessions",
+            ));
         }
         config.ssl_mode(match sslmode.as_deref() {
-            Some("require" | "verify-ca" | "verify-full") => SslMode::Require,
             Some("prefer" | "allow") => SslMode::Prefer,
             Some("disable") => SslMode::Disable,
             None if is_local(&config) => SslMode::Prefer,
-            None => SslMode::Require,
+            Some("require" | "verify-ca" | "verify-full") | None => SslMode::Require,
             Some(_) => return Err(invalid(name, "has an unknown sslmode (require, prefer, disable)")),
         });
         if config.get_application_name().is_none() {
@@ -182,7 +185,8 @@ impl ConnectionString {
                     false
                 }
                 Some(("sslrootcert", value)) => {
-                    root_certificates = Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
+                    root_certificates =
+                        Some(percent_encoding::percent_decode_str(value).decode_utf8_lossy().into_owned());
                     false
                 }
                 _ => true,
@@ -229,7 +233,8 @@ mod tests {
 
     #[test]
     fn a_neon_connection_string_is_understood() {
-        let config = external("postgresql://u:p@ep-x-pooler.eu.aws.neon.tech/neondb?sslmode=require&channel_binding=require");
+        let config =
+            external("postgresql://u:p@ep-x-pooler.eu.aws.neon.tech/neondb?sslmode=require&channel_binding=require");
         assert_eq!(config.get_ssl_mode(), SslMode::Require);
         assert_eq!(config.get_channel_binding(), tokio_postgres::config::ChannelBinding::Require);
         assert_eq!(config.get_dbname(), Some("neondb"));
@@ -240,7 +245,10 @@ mod tests {
         for (url, part) in [
             ("postgres://u:hunter2@h:notaport/x", "DATABASE_URL is not a connection string"),
             ("postgres://u:hunter2@h/x?sslmode=maybe", "DATABASE_URL has an unknown sslmode"),
-            ("postgres://u:hunter2@h/x?options=-c%20statement_timeout%3D5", "DATABASE_URL must not set session parameters"),
+            (
+                "postgres://u:hunter2@h/x?options=-c%20statement_timeout%3D5",
+                "DATABASE_URL must not set session parameters",
+            ),
         ] {
             let error = Config::from_url(url).unwrap_err().to_string();
             assert!(error.contains(part), "{error}");

@@ -12,6 +12,12 @@ const CONNECT_TIMEOUT: Duration = Duration::from_secs(3);
 /// session may not be changed, and this also holds when no answer comes at all.
 const WORK_TIMEOUT: Duration = Duration::from_secs(10);
 
+/// How long a connection may be idle and be used unseen.
+const IDLE_BEFORE_CHECK: Duration = Duration::from_secs(30);
+
+/// How long a server may take to say that it is there.
+const CHECK_TIMEOUT: Duration = Duration::from_secs(1);
+
 /// How often work starts again at once after a collision (deadlock, serialization) before it is left to the caller's retry.
 const ATTEMPTS: u32 = 3;
 
@@ -21,8 +27,37 @@ const ATTEMPTS: u32 = 3;
 #[derive(Debug)]
 pub struct Database {
     config: Config,
-    connection: Mutex<Option<Client>>,
+    connection: Mutex<Option<Idle>>,
     work_timeout: Duration,
+}
+
+/// A connection between two pieces of work.
+#[derive(Debug)]
+struct Idle {
+    client: Client,
+    /// By the wall clock: others may stand still while Lambda keeps an environment frozen.
+    since: SystemTime,
+}
+
+impl Idle {
+    fn now(client: Client) -> Self {
+        Self { client, since: SystemTime::now() }
+    }
+
+    /// The client, unless the connection is known to be gone. What has been idle for long is asked first: something on the
+    /// way may have forgotten it without telling (a load balancer after 350 s), and the work would wait for its full time.
+    async fn wake(self) -> Option<Client> {
+        if self.client.is_closed() {
+            return None;
+        }
+        let idle = self.since.elapsed().unwrap_or(Duration::MAX);
+        if idle > IDLE_BEFORE_CHECK
+            && !matches!(timeout(CHECK_TIMEOUT, self.client.check_connection()).await, Ok(Ok(())))
+        {
+            return None;
+        }
+        Some(self.client)
+    }
 }
 
 impl Database {
@@ -43,8 +78,8 @@ impl Database {
     /// [`Error::Unavailable`] when the database cannot be reached within three seconds.
     pub async fn connect(&self) -> Result<(), Error> {
         let mut slot = self.connection.lock().await;
-        if slot.as_ref().is_none_or(Client::is_closed) {
-            *slot = Some(connect(&self.config).await?);
+        if slot.as_ref().is_none_or(|idle| idle.client.is_closed()) {
+            *slot = Some(Idle::now(connect(&self.config).await?));
         }
         Ok(())
     }
@@ -57,17 +92,21 @@ impl Database {
         loop {
             // Taken out while in use: if this future is dropped in the middle, the connection goes with it, and an open
             // transaction with that.
-            let reused = slot.take().filter(|client| !client.is_closed());
+            let reused = match slot.take() {
+                Some(idle) => idle.wake().await,
+                None => None,
+            };
             let fresh = reused.is_none();
             let mut client = match reused {
                 Some(client) => client,
                 None => connect(&self.config).await?,
             };
-            let result = timeout(self.work_timeout, work(&mut client))
-                .await
-                .unwrap_or_else(|_| Err(Error::Unavailable(format!("no answer within {:?}", self.work_timeout))));
+            let Ok(result) = timeout(self.work_timeout, work(&mut client)).await else {
+                // Not again: the same would take as long, and the invocation has to end in time.
+                return Err(Error::Unavailable(format!("no answer within {:?}", self.work_timeout)));
+            };
             if result.as_ref().err().is_none_or(Error::keeps_connection) {
-                *slot = Some(client);
+                *slot = Some(Idle::now(client));
             }
             match result {
                 Err(Error::Collided(_)) if attempt < ATTEMPTS => attempt += 1,
@@ -86,7 +125,10 @@ async fn connect(config: &Config) -> Result<Client, Error> {
     let (client, connection) = timeout(CONNECT_TIMEOUT, login.connect(config.tls.0.clone()))
         .await
         .map_err(|_| Error::Unavailable(format!("no connection within {CONNECT_TIMEOUT:?}")))??;
-    #[expect(clippy::disallowed_methods, reason = "drives the socket of a client that is awaited; it has no work of its own")]
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "drives the socket of a client that is awaited; it has no work of its own"
+    )]
     tokio::spawn(async move {
         if let Err(cause) = connection.await {
             // Whoever uses the connection gets the error too, and reports it

@@ -35,14 +35,17 @@ impl From<tokio_postgres::Error> for Error {
     fn from(error: tokio_postgres::Error) -> Self {
         let Some(db) = error.as_db_error() else {
             // No answer of the server: closed, I/O, TLS, or our own mistake in a type or a column.
-            let lost = error.is_closed() || error.source().is_some_and(|cause| cause.is::<std::io::Error>());
+            let lost = error.is_closed() || error.source().is_some_and(<dyn std::error::Error>::is::<std::io::Error>);
             return if lost { Self::Unavailable(with_causes(&error)) } else { Self::Failed(with_causes(&error)) };
         };
         let code = db.code();
         let mut reason = format!("{} (SQLSTATE {}", db.message(), code.code());
-        for (label, value) in
-            [("table", db.table()), ("column", db.column()), ("constraint", db.constraint()), ("detail", short(db.detail()))]
-        {
+        for (label, value) in [
+            ("table", db.table()),
+            ("column", db.column()),
+            ("constraint", db.constraint()),
+            ("detail", short(db.detail())),
+        ] {
             if let Some(value) = value {
                 reason.push_str(", ");
                 reason.push_str(label);

@@ -8,12 +8,15 @@ use std::time::{Duration, SystemTime};
 use aws_credential_types::Credentials;
 use aws_sigv4::http_request::{SignableBody, SignableRequest, SignatureLocation, SigningSettings, sign};
 use aws_sigv4::sign::v4::SigningParams;
-use percent_encoding::{NON_ALPHANUMERIC, percent_encode};
+use percent_encoding::{AsciiSet, NON_ALPHANUMERIC, percent_encode};
 
 use crate::ConfigError;
 
 /// How long RDS accepts a token for opening a connection (RDS user guide, "IAM database authentication").
 const VALID_FOR: Duration = Duration::from_mins(15);
+
+/// What RFC 3986 does not leave unreserved.
+const RESERVED: &AsciiSet = &NON_ALPHANUMERIC.remove(b'-').remove(b'_').remove(b'.').remove(b'~');
 
 /// Whom the token is for.
 #[derive(Debug, Clone)]
@@ -28,7 +31,7 @@ pub(crate) struct Login {
 /// The token: `host:port/?Action=connect&DBUser=user&X-Amz-…`, a presigned `rds-db` URL without its scheme.
 pub(crate) fn token(login: &Login, now: SystemTime) -> Result<String, ConfigError> {
     let Login { host, port, user, region, credentials } = login;
-    let user = percent_encode(user.as_bytes(), NON_ALPHANUMERIC);
+    let user = percent_encode(user.as_bytes(), RESERVED);
     let url = format!("https://{host}:{port}/?Action=connect&DBUser={user}");
     let mut settings = SigningSettings::default();
     settings.expires_in = Some(VALID_FOR);
@@ -46,7 +49,8 @@ pub(crate) fn token(login: &Login, now: SystemTime) -> Result<String, ConfigErro
         .map_err(|cause| ConfigError::Token(cause.to_string()))?;
     let (instructions, _) =
         sign(request, &params.into()).map_err(|cause| ConfigError::Token(cause.to_string()))?.into_parts();
-    let mut request = http::Request::builder().uri(&url).body(()).map_err(|cause| ConfigError::Token(cause.to_string()))?;
+    let mut request =
+        http::Request::builder().uri(&url).body(()).map_err(|cause| ConfigError::Token(cause.to_string()))?;
     instructions.apply_to_request_http1x(&mut request);
     let signed = request.uri().to_string();
     Ok(signed.strip_prefix("https://").unwrap_or(&signed).to_owned())
@@ -60,7 +64,7 @@ mod tests {
         Login {
             host: "proxy.example.eu-west-1.rds.amazonaws.com".to_owned(),
             port: 5432,
-            user: "signal box".to_owned(),
+            user: "signal_box user".to_owned(),
             region: "eu-west-1".to_owned(),
             credentials: Credentials::new("AKID", "SECRET", Some("session/token=".to_owned()), None, "test"),
         }
@@ -68,9 +72,11 @@ mod tests {
 
     #[test]
     fn a_token_is_a_presigned_connect_url_without_its_scheme() {
-        let token = token(&login(), SystemTime::UNIX_EPOCH + Duration::from_secs(1_724_709_600)).unwrap();
+        let token = token(&login(), SystemTime::UNIX_EPOCH + Duration::from_hours(479_086)).unwrap();
         assert!(
-            token.starts_with("proxy.example.eu-west-1.rds.amazonaws.com:5432/?Action=connect&DBUser=signal%20box&"),
+            token.starts_with(
+                "proxy.example.eu-west-1.rds.amazonaws.com:5432/?Action=connect&DBUser=signal_box%20user&"
+            ),
             "{token}"
         );
         for part in [
@@ -98,9 +104,9 @@ mod tests {
             credentials: Credentials::new("akid", "secret", None, None, "test"),
         };
         assert_eq!(
-            token(&login, SystemTime::UNIX_EPOCH + Duration::from_secs(1_724_716_800)).unwrap(),
+            token(&login, SystemTime::UNIX_EPOCH + Duration::from_hours(479_086)).unwrap(),
             "prod-instance.us-east-1.rds.amazonaws.com:3306/?Action=connect&DBUser=peccy&X-Amz-Algorithm=AWS4-HMAC-SHA256\
-             &X-Amz-Credential=akid%2F20240827%2Fus-east-1%2Frds-db%2Faws4_request&X-Amz-Date=20240827T000000Z\
+             &X-Amz-Credential=akid%2F20240826%2Fus-east-1%2Frds-db%2Faws4_request&X-Amz-Date=20240826T220000Z\
              &X-Amz-Expires=900&X-Amz-SignedHeaders=host\
              &X-Amz-Signature=dd0cba843009474347af724090233265628ace491ea17ce3eb3da098b983ad89"
         );

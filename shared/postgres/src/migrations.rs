@@ -37,7 +37,8 @@ impl Database {
             let transaction = client.transaction().await?;
             transaction.batch_execute(&format!("LOCK TABLE {HISTORY_TABLE} IN SHARE ROW EXCLUSIVE MODE")).await?;
             let mut migrator = Migrator { transaction: &transaction };
-            let report = embedded::migrations::runner().run_async(&mut migrator).await.map_err(named)?;
+            let report =
+                embedded::migrations::runner().run_async(&mut migrator).await.map_err(|error| named(&error))?;
             transaction.commit().await?;
             Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
         })
@@ -45,9 +46,9 @@ impl Database {
     }
 }
 
-fn named(error: refinery::Error) -> Error {
+fn named(error: &refinery::Error) -> Error {
     let context = error.to_string();
-    match std::error::Error::source(&error).and_then(|cause| cause.downcast_ref::<Error>()) {
+    match std::error::Error::source(error).and_then(|cause| cause.downcast_ref::<Error>()) {
         Some(Error::Unavailable(reason)) => Error::Unavailable(reason.clone()),
         Some(Error::Collided(reason)) => Error::Collided(reason.clone()),
         Some(cause) => Error::Failed(format!("{context}: {cause}")),

@@ -1,0 +1,48 @@
+use signalbox_postgres::testing::{TestDatabase, client};
+
+use crate::problem;
+
+/// What all other tests rely on: they run through a pooler that gives each transaction another server, so a prepared statement
+/// anywhere in this crate would fail them.
+#[tokio::test]
+async fn a_prepared_statement_does_not_survive_the_pooler() {
+    let test = TestDatabase::new().await;
+    if test.pooled_url == test.direct_url {
+        eprintln!("no pgbouncer: clippy's disallowed-methods alone stands between this crate and prepared statements");
+        return;
+    }
+    let (one, two) = (client(&test.pooled_url).await, client(&test.pooled_url).await);
+    let prepared = one.prepare("SELECT 1").await.unwrap();
+    // the other client takes the server that knows the statement
+    two.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    let error = one
+        .query(&prepared, &[])
+        .await
+        .expect_err("a prepared statement worked: the pooler is not in transaction mode");
+    assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("26000"), "{error:?}");
+    assert!(one.query_typed("SELECT 1", &[]).await.is_ok(), "an unnamed one does");
+    two.batch_execute("COMMIT").await.unwrap();
+}
+
+/// The same, with what this crate does.
+#[tokio::test]
+async fn everything_works_while_the_servers_behind_the_pooler_change() {
+    let test = TestDatabase::new().await;
+    let database = test.open();
+    let others = [client(&test.pooled_url).await, client(&test.pooled_url).await, client(&test.pooled_url).await];
+    for round in 0..12 {
+        let other = &others[round % 3];
+        other.batch_execute(if round % 2 == 0 { "BEGIN; SELECT 1" } else { "ROLLBACK" }).await.unwrap();
+        let outcomes = database.record(&[problem(&format!("{round}"), 1_000, "web-1")]).await;
+        assert_eq!(outcomes, [crate::FIRST]);
+        assert_eq!(database.status().await.unwrap().problems.len(), round + 1);
+        assert_eq!(
+            database.history(&signalbox_postgres::HistoryFilter::default(), None, 500).await.unwrap().events.len(),
+            round + 1
+        );
+        assert_eq!(database.migrate().await.unwrap(), [""; 0]);
+        for other in &others {
+            other.batch_execute("ROLLBACK").await.unwrap();
+        }
+    }
+}
