@@ -1,0 +1,223 @@
+use std::{
+    ffi::OsString,
+    path::PathBuf,
+    sync::{
+        Arc,
+        atomic::{AtomicBool, Ordering},
+    },
+};
+
+use lexopt::prelude::*;
+
+/// First port of the default range. The offsets are in [`crate::ports::Ports`].
+pub const DEFAULT_PORT_BASE: u16 = 4560;
+
+/// What `cargo local --help` prints.
+pub const HELP: &str = "\
+cargo local: the whole Signalbox cloud on this machine
+
+Builds the functions, starts Postgres and MiniStack, deploys template.yaml into it, serves the board
+and prints where everything is. Ctrl-C stops all of it; the next start goes on from the same state.
+
+Usage: cargo local [OPTIONS]
+
+  --dir DIR          where the state lives           [default: .signalbox in the workspace]
+  --port-base N      first of four ports: N AWS endpoint, N+1 board, N+2 Postgres, N+3 PgBouncer
+                                                     [default: 4560]
+  --channels FILE    namespaces of the channels      [default: channels.json in the workspace]
+  --template FILE    what to deploy                  [default: template.yaml in the workspace]
+  --token-secret S   secret of viewers' HS256 tokens [default: generated, kept in the state]
+  --api-key K        the X-API-Key of /api           [default: generated, kept in the state]
+  --demo             send real Zabbix messages at a human pace, so that the board is alive
+  --no-web           neither build nor serve the board (needs no Node)
+  --fresh            forget the state in DIR and begin anew
+  -h, --help         print this
+
+Everything is in DIR/endpoints.json too, when, and only when, all of it is ready.
+A second stack beside the first: another --dir and another --port-base.";
+
+/// What a local cloud is made of.
+#[derive(Debug, Clone)]
+pub struct Options {
+    /// Where the state lives; `None` is `.signalbox` in the workspace.
+    pub dir: Option<PathBuf>,
+    /// First of four consecutive ports, see [`crate::ports::Ports`].
+    pub port_base: u16,
+    /// Namespaces of the channels; `None` is `channels.json` in the workspace.
+    pub channels: Option<PathBuf>,
+    /// Secret of viewers' HS256 tokens; `None` lets the stack generate one.
+    pub token_secret: Option<String>,
+    /// The `X-API-Key` of `/api`; `None` lets the stack generate one.
+    pub api_key: Option<String>,
+    /// Keep sending real Zabbix messages.
+    pub demo: bool,
+    /// Build and serve the board.
+    pub web: bool,
+    /// Forget the state first.
+    pub fresh: bool,
+    /// Enforce IAM: functions may do only what the template's policies allow them.
+    pub auth: bool,
+    /// Template to deploy; `None` is `template.yaml` in the workspace.
+    pub template: Option<PathBuf>,
+    /// Say nothing on standard error.
+    pub quiet: bool,
+    /// Set from outside (a signal handler) to give up a start half-way.
+    pub interrupt: Interrupt,
+}
+
+impl Default for Options {
+    fn default() -> Self {
+        Self {
+            dir: None,
+            port_base: DEFAULT_PORT_BASE,
+            channels: None,
+            token_secret: None,
+            api_key: None,
+            demo: false,
+            web: true,
+            fresh: false,
+            auth: false,
+            template: None,
+            quiet: false,
+            interrupt: Interrupt::default(),
+        }
+    }
+}
+
+/// Asks a start that is under way to give up. Clones share the flag.
+#[derive(Debug, Clone, Default)]
+pub struct Interrupt(Arc<AtomicBool>);
+
+impl Interrupt {
+    /// Give up: the start stops what it has started and fails.
+    pub fn raise(&self) {
+        self.0.store(true, Ordering::Relaxed);
+    }
+
+    /// Was it raised?
+    pub fn is_raised(&self) -> bool {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// What the command line asks for.
+#[derive(Debug)]
+pub enum Command {
+    /// Print [`HELP`].
+    Help,
+    /// Start a cloud.
+    Start(Box<Options>),
+}
+
+/// Reads the command line (without the program's name).
+///
+/// # Errors
+/// One line that names the argument.
+pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, String> {
+    read(lexopt::Parser::from_args(arguments)).map_err(|error| error.to_string())
+}
+
+fn read(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
+    let mut options = Options::default();
+    while let Some(argument) = parser.next()? {
+        match argument {
+            Short('h') | Long("help") => return Ok(Command::Help),
+            Long("dir") => options.dir = Some(parser.value()?.into()),
+            Long("port-base") => options.port_base = parser.value()?.parse()?,
+            Long("channels") => options.channels = Some(parser.value()?.into()),
+            Long("template") => options.template = Some(parser.value()?.into()),
+            Long("token-secret") => {
+                options.token_secret = Some(not_empty("--token-secret", parser.value()?.string()?)?)
+            }
+            Long("api-key") => options.api_key = Some(not_empty("--api-key", parser.value()?.string()?)?),
+            Long("demo") => options.demo = true,
+            Long("no-web") => options.web = false,
+            Long("fresh") => options.fresh = true,
+            other => return Err(other.unexpected()),
+        }
+    }
+    Ok(Command::Start(Box::new(options)))
+}
+
+fn not_empty(option: &str, value: String) -> Result<String, lexopt::Error> {
+    if value.is_empty() { Err(format!("{option} is empty").into()) } else { Ok(value) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn options(arguments: &[&str]) -> Options {
+        match parse(arguments.iter().map(Into::into)).unwrap() {
+            Command::Start(options) => *options,
+            Command::Help => panic!("help"),
+        }
+    }
+
+    fn error(arguments: &[&str]) -> String {
+        parse(arguments.iter().map(Into::into)).unwrap_err()
+    }
+
+    #[test]
+    fn every_option_is_read() {
+        let read = options(&[
+            "--dir",
+            "/s",
+            "--port-base=5000",
+            "--channels",
+            "c.json",
+            "--token-secret",
+            "t",
+            "--api-key",
+            "k",
+            "--demo",
+            "--no-web",
+            "--fresh",
+        ]);
+        assert_eq!(read.dir, Some("/s".into()));
+        assert_eq!(read.port_base, 5000);
+        assert_eq!(read.channels, Some("c.json".into()));
+        assert_eq!(read.token_secret.as_deref(), Some("t"));
+        assert_eq!(read.api_key.as_deref(), Some("k"));
+        assert!(read.demo && read.fresh && !read.web);
+    }
+
+    #[test]
+    fn without_arguments_the_board_is_served_and_the_state_kept() {
+        let read = options(&[]);
+        assert!(read.web && !read.fresh && !read.demo && !read.auth);
+        assert_eq!(read.port_base, DEFAULT_PORT_BASE);
+    }
+
+    #[test]
+    fn a_wrong_argument_is_named_in_one_line() {
+        for (arguments, name) in [
+            (&["--prot-base", "1"][..], "--prot-base"),
+            (&["--port-base", "many"], "many"),
+            (&["--dir"], "--dir"),
+            (&["up"], "up"),
+            (&["--api-key", ""], "--api-key"),
+        ] {
+            let error = error(arguments);
+            assert!(error.contains(name) && !error.contains('\n'), "{error}");
+        }
+    }
+
+    #[test]
+    fn help_wins_and_names_every_option() {
+        assert!(matches!(parse(["--demo", "--help"].map(Into::into)), Ok(Command::Help)));
+        for option in [
+            "--dir",
+            "--port-base",
+            "--channels",
+            "--template",
+            "--token-secret",
+            "--api-key",
+            "--demo",
+            "--no-web",
+            "--fresh",
+        ] {
+            assert!(HELP.contains(option), "{option}");
+        }
+    }
+}
