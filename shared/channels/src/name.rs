@@ -1,7 +1,7 @@
 use std::fmt;
 
 /// Longest channel name, in bytes (Centrifugo's `channel.max_length`).
-pub const MAX_NAME_BYTES: usize = 255;
+pub(crate) const MAX_NAME_BYTES: usize = 255;
 
 /// The name of a channel: ASCII, 1 to 255 bytes, `namespace:rest` or a name without namespace.
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Hash)]

@@ -9,9 +9,11 @@ mod connection;
 mod status;
 mod subscription;
 mod table;
+#[cfg(feature = "testing")]
+pub mod testing;
 
 pub use channel::{Appended, Head, LogEntry, LogWrite};
 pub use connection::{Admission, Authentication, Connection, ConnectionState};
 pub use status::{Applied, KnownHost, RecentlyResolved, SnapshotPage, StatusTable};
-pub use subscription::{Subscribed, Subscriber};
+pub use subscription::{PageStart, Subscribed, Subscriber};
 pub use table::ConnectionTable;

@@ -35,6 +35,10 @@ pub struct Subscriber {
     pub expires_at: Option<i64>,
 }
 
+/// Where the next page of a channel's rows begins.
+#[derive(Debug, Clone)]
+pub struct PageStart(Item);
+
 /// Rows of a channel live in shards; one shard for now.
 fn subscribers_pk(channel: &str) -> String {
     format!("ch#{channel}#0")
@@ -152,6 +156,17 @@ impl ConnectionTable {
         })
     }
 
+    /// Makes a row ready in a channel without history, where nothing can be missed that was promised. `None` as above.
+    pub async fn make_ready_unpositioned(
+        &self,
+        connection_id: &str,
+        channel: &str,
+        command_id: u32,
+    ) -> anyhow::Result<Option<()>> {
+        let items = vec![self.ready_row(connection_id, channel, command_id, 0, false)?];
+        Ok(matches!(transact(&self.client, items).await.context("make ready")?, Transaction::Done).then_some(()))
+    }
+
     /// Makes a row ready that has everything up to `from` while the channel's top runs ahead of it; the deliverer brings the
     /// rest. `None` when the row is gone or another subscribe has replaced it.
     pub async fn make_ready_behind(
@@ -162,10 +177,7 @@ impl ConnectionTable {
         from: u64,
     ) -> anyhow::Result<Option<()>> {
         let items = vec![self.ready_row(connection_id, channel, command_id, from, true)?];
-        Ok(match transact(&self.client, items).await.context("make ready behind")? {
-            Transaction::Done => Some(()),
-            Transaction::Refused(_) => None,
-        })
+        Ok(matches!(transact(&self.client, items).await.context("make ready behind")?, Transaction::Done).then_some(()))
     }
 
     fn ready_row(
@@ -229,8 +241,8 @@ impl ConnectionTable {
     pub async fn subscribers(
         &self,
         channel: &str,
-        start: Option<Item>,
-    ) -> anyhow::Result<(Vec<Subscriber>, Option<Item>)> {
+        start: Option<PageStart>,
+    ) -> anyhow::Result<(Vec<Subscriber>, Option<PageStart>)> {
         let page = self
             .client
             .query()
@@ -238,12 +250,12 @@ impl ConnectionTable {
             .consistent_read(true)
             .key_condition_expression("pk = :pk")
             .expression_attribute_values(":pk", text(subscribers_pk(channel)))
-            .set_exclusive_start_key(start)
+            .set_exclusive_start_key(start.map(|start| start.0))
             .send()
             .await
             .context("query subscribers")?;
         let rows = page.items().iter().map(read_subscriber).collect::<anyhow::Result<_>>()?;
-        Ok((rows, page.last_evaluated_key))
+        Ok((rows, page.last_evaluated_key.map(PageStart)))
     }
 }
 

@@ -1,0 +1,89 @@
+use std::time::{Duration, Instant};
+
+use bytes::Bytes;
+use http_body_util::{BodyExt as _, Empty, Limited};
+use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
+use hyper_util::{
+    client::legacy::{Client, connect::HttpConnector},
+    rt::TokioExecutor,
+};
+use jsonwebtoken::{DecodingKey, jwk::JwkSet};
+use tokio::sync::Mutex;
+
+use crate::token::TokenError;
+
+/// Keys are fetched again after an hour, and when a token names one that is not there: that is how providers rotate.
+const FRESH: Duration = Duration::from_secs(60 * 60);
+/// Not more often than this, whatever tokens name.
+const PAUSE: Duration = Duration::from_secs(10);
+const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
+const MAX_BYTES: usize = 256 * 1024;
+
+/// A JSON Web Key Set behind a URL, fetched once per environment.
+#[derive(Debug)]
+pub(crate) struct Jwks {
+    url: http::Uri,
+    client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
+    fetched: Mutex<Option<(Instant, JwkSet)>>,
+}
+
+impl Jwks {
+    pub(crate) fn new(url: String) -> Result<Self, TokenError> {
+        let unusable = |cause: &dyn std::fmt::Display| TokenError::KeysUnavailable(format!("JWKS URL: {cause}"));
+        let https = HttpsConnectorBuilder::new()
+            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
+            .map_err(|error| unusable(&error))?
+            .https_or_http()
+            .enable_http1()
+            .build();
+        Ok(Self {
+            url: url.parse().map_err(|error: http::uri::InvalidUri| unusable(&error))?,
+            client: Client::builder(TokioExecutor::new()).build(https),
+            fetched: Mutex::new(None),
+        })
+    }
+
+    /// The key of that id; a set with one key needs none.
+    pub(crate) async fn key(&self, kid: Option<&str>) -> Result<DecodingKey, TokenError> {
+        let mut fetched = self.fetched.lock().await;
+        let age = fetched.as_ref().map(|(at, _)| at.elapsed());
+        let known = fetched.as_ref().and_then(|(_, set)| find(set, kid));
+        let wanted = match age {
+            None => true,
+            Some(age) if known.is_some() => age > FRESH,
+            Some(age) => age > PAUSE,
+        };
+        if wanted {
+            match self.fetch().await {
+                Ok(set) => *fetched = Some((Instant::now(), set)),
+                // an outage of the provider does not lock out those whose key is known
+                Err(cause) if known.is_none() => return Err(cause),
+                Err(cause) => tracing::warn!(error = %cause, "JWKS not refreshed"),
+            }
+        }
+        let key = fetched.as_ref().and_then(|(_, set)| find(set, kid)).or(known);
+        key.ok_or_else(|| TokenError::Invalid("no such key".to_owned()))
+    }
+
+    async fn fetch(&self) -> Result<JwkSet, TokenError> {
+        let unavailable = |cause: String| TokenError::KeysUnavailable(cause);
+        let answer = async {
+            let response = self.client.get(self.url.clone()).await.map_err(|error| unavailable(error.to_string()))?;
+            if !response.status().is_success() {
+                return Err(unavailable(response.status().to_string()));
+            }
+            let body = Limited::new(response.into_body(), MAX_BYTES).collect().await;
+            let body = body.map_err(|error| unavailable(error.to_string()))?.to_bytes();
+            serde_json::from_slice(&body).map_err(|error| unavailable(error.to_string()))
+        };
+        tokio::time::timeout(FETCH_TIMEOUT, answer).await.map_err(|_| unavailable("no answer".to_owned()))?
+    }
+}
+
+fn find(set: &JwkSet, kid: Option<&str>) -> Option<DecodingKey> {
+    let key = match kid {
+        Some(kid) => set.find(kid)?,
+        None => set.keys.first().filter(|_| set.keys.len() == 1)?,
+    };
+    DecodingKey::from_jwk(key).ok()
+}

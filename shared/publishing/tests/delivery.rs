@@ -1,0 +1,425 @@
+//! Ordered delivery and the subscribe that goes with it, against a real DynamoDB API.
+
+use std::{sync::Arc, time::Duration};
+
+use serde_json::{Value, json, value::RawValue};
+use signalbox_channels::Namespace;
+use signalbox_connections::{Authentication, testing::Tables};
+use signalbox_protocol::{Json, SubscribeRequest, SubscribeResult};
+use signalbox_publishing::{
+    Begun, Frame, Gateway, PostError, Published, Publisher, Recorded, Scripted, SubscribeCommand, Timing,
+};
+
+const CHANNEL: &str = "status:all";
+
+struct World {
+    tables: Tables,
+    posts: Arc<Recorded>,
+    publisher: Publisher,
+    namespace: Namespace,
+}
+
+impl World {
+    async fn new() -> Self {
+        let tables = Tables::start().await;
+        let posts = Arc::new(Recorded::default());
+        let timing = Timing {
+            lease: Duration::from_millis(1500),
+            lease_margin: Duration::from_millis(300),
+            hole: Duration::from_millis(250),
+            retries: [Duration::from_millis(2); 3],
+        };
+        let publisher =
+            Publisher::new(tables.connections.clone(), Gateway::Recorded(posts.clone())).with_timing(timing);
+        let namespace = Namespace {
+            history_size: 300,
+            history_ttl: Duration::from_secs(600),
+            force_positioning: true,
+            force_recovery: true,
+            ..Namespace::default()
+        };
+        Self { tables, posts, publisher, namespace }
+    }
+
+    async fn connect(&self, id: &str) {
+        let table = &self.tables.connections;
+        table.admit(id, now()).await.unwrap();
+        assert_eq!(table.authenticate(id, "anna", "client", None).await.unwrap(), Authentication::Accepted);
+    }
+
+    async fn publish(&self, n: usize) -> Published {
+        self.publish_once(n, None).await
+    }
+
+    async fn publish_once(&self, n: usize, key: Option<&str>) -> Published {
+        self.publisher.publish(CHANNEL, &self.namespace, &payload(n), key).await.unwrap()
+    }
+
+    async fn subscribe_with(&self, id: &str, command_id: u32, request: SubscribeRequest) -> SubscribeResult {
+        let command = SubscribeCommand {
+            connection_id: id,
+            command_id,
+            request: &request,
+            namespace: &self.namespace,
+            expires_at: None,
+            ttl: now() + 600,
+        };
+        let Begun::Reply(result, catch_up) = self.publisher.begin_subscribe(command).await.unwrap() else {
+            panic!("subscribe was refused")
+        };
+        let reply = json!({ "reply": result }).to_string();
+        self.publisher.post(id, &Frame::new(reply)).await.unwrap();
+        self.publisher.catch_up(catch_up).await.unwrap();
+        result
+    }
+
+    async fn subscribe(&self, id: &str) -> SubscribeResult {
+        self.connect(id).await;
+        self.subscribe_with(id, 1, SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() }).await
+    }
+
+    /// What a client holds: the position of its reply, then the offsets of the pushes in the order in which they came.
+    fn seen(&self, id: &str) -> (u64, Vec<u64>) {
+        let lines = self.posts.lines(id);
+        let mut position = None;
+        let mut offsets = Vec::new();
+        for line in &lines {
+            if let Some(reply) = line.get("reply") {
+                position = Some(reply["offset"].as_u64().unwrap_or(0));
+            } else {
+                assert!(position.is_some(), "a push before the reply: {lines:?}");
+                offsets.push(line["push"]["pub"]["offset"].as_u64().unwrap());
+            }
+        }
+        (position.unwrap(), offsets)
+    }
+
+    async fn top(&self) -> u64 {
+        self.tables.connections.head(CHANNEL, now(), Duration::from_secs(600)).await.unwrap().offset
+    }
+
+    async fn tombstones(&self, top: u64) -> Vec<u64> {
+        let head = self.tables.connections.head(CHANNEL, now(), Duration::from_secs(600)).await.unwrap();
+        let log = self.tables.connections.log(CHANNEL, &head.epoch, 0, top, 0).await.unwrap();
+        assert_eq!(log.len() as u64, top, "a hole was left");
+        log.into_iter().filter(|entry| entry.data.is_none()).map(|entry| entry.offset).collect()
+    }
+
+    /// P1 and P2: every publication after the reply's position, in order; none twice unless somebody died.
+    async fn assert_complete(&self, id: &str, may_repeat: bool) {
+        let top = self.top().await;
+        let tombstones = self.tombstones(top).await;
+        let (position, mut offsets) = self.seen(id);
+        let expected: Vec<u64> = (position + 1..=top).filter(|offset| !tombstones.contains(offset)).collect();
+        if may_repeat {
+            let mut highest = position;
+            offsets.retain(|&offset| {
+                let new = offset > highest;
+                highest = highest.max(offset);
+                new
+            });
+        }
+        assert_eq!(offsets, expected, "{id}");
+    }
+}
+
+fn payload(n: usize) -> Json {
+    RawValue::from_string(format!(r#"{{"n":{n}}}"#)).unwrap()
+}
+
+fn now() -> i64 {
+    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
+    i64::try_from(since.as_secs()).unwrap()
+}
+
+#[tokio::test]
+async fn a_publication_reaches_every_subscriber_once_and_in_order() {
+    let world = World::new().await;
+    for id in ["a", "b"] {
+        world.subscribe(id).await;
+    }
+    for n in 0..3 {
+        assert_eq!(world.publish(n).await.offset, n as u64 + 1);
+    }
+    for id in ["a", "b"] {
+        assert_eq!(world.seen(id), (0, vec![1, 2, 3]));
+    }
+}
+
+/// Fails when a non-holder posts, when the deliverer reads the rows before the append, when it lets go without the condition
+/// on the offset, or when a row is made ready without the condition on the top.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishers_and_subscribers_at_once_leave_no_gap_no_swap_and_no_repetition() {
+    let world = Arc::new(World::new().await);
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..40 {
+        let world = world.clone();
+        tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(fastrand_like(n) % 120)).await;
+            world.publish(n).await;
+        });
+    }
+    for n in 0..6 {
+        let world = world.clone();
+        tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(fastrand_like(n + 100) % 120)).await;
+            world.subscribe(&format!("s{n}")).await;
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    assert_eq!(world.top().await, 40);
+    assert!(world.tombstones(40).await.is_empty(), "nobody died");
+    for n in 0..6 {
+        world.assert_complete(&format!("s{n}"), false).await;
+    }
+}
+
+/// P6: invocations die at any await. Fails when a lease never runs out, when a hole is not filled, or when the publisher of a
+/// filled place keeps it.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn publishers_that_die_anywhere_cost_nothing_that_was_written() {
+    let world = Arc::new(World::new().await);
+    world.subscribe("a").await;
+    let mut tasks = tokio::task::JoinSet::new();
+    for n in 0..24_usize {
+        let world = world.clone();
+        tasks.spawn(async move {
+            tokio::time::sleep(Duration::from_millis(fastrand_like(n) % 60)).await;
+            let life = Duration::from_micros(fastrand_like(n + 7) % 25_000);
+            // dropping the future is what a kill does: nothing after that await happens
+            let _ = tokio::time::timeout(life, world.publish(n)).await;
+        });
+    }
+    while let Some(done) = tasks.join_next().await {
+        done.unwrap();
+    }
+    // whoever retries finds the delivery free once the lease has run out
+    tokio::time::sleep(Duration::from_millis(1600)).await;
+    world.publish(1000).await;
+    world.assert_complete("a", true).await;
+}
+
+#[tokio::test]
+async fn the_same_idempotency_key_publishes_once() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    let first = world.publish_once(1, Some("19:1")).await;
+    let again = world.publish_once(1, Some("19:1")).await;
+    assert_eq!((again.offset, again.duplicate), (first.offset, true));
+    world.publish_once(2, Some("19:2")).await;
+    let (_, offsets) = world.seen("a");
+    assert_eq!(offsets, [1, 3], "the place the repetition took is a tombstone");
+    world.assert_complete("a", false).await;
+}
+
+/// Fails when a repetition returns before it knows that what it repeats was delivered.
+#[tokio::test]
+async fn a_retry_delivers_what_a_dead_publisher_only_wrote() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    let table = &world.tables.connections;
+    let ms = now() * 1000;
+    let hour = Duration::from_secs(3600);
+    let dead = table.append(CHANNEL, "dead", ms, Duration::from_millis(900), hour).await.unwrap();
+    table.write_publication(CHANNEL, &dead.head, r#"{"n":1}"#, Some("key"), now(), hour).await.unwrap();
+
+    assert!(world.publish_once(1, Some("key")).await.duplicate);
+    assert_eq!(world.seen("a"), (0, vec![1]));
+}
+
+#[tokio::test]
+async fn a_connection_that_is_gone_is_removed_and_the_others_are_not() {
+    let world = World::new().await;
+    for id in ["a", "b", "c"] {
+        world.subscribe(id).await;
+    }
+    world.posts.script("b", [Scripted::Fail(PostError::Gone)]);
+    world.publish(1).await;
+    world.publish(2).await;
+    assert_eq!(world.tables.connections.connection("b").await.unwrap(), None);
+    assert_eq!(world.seen("b").1, Vec::<u64>::new());
+    for id in ["a", "c"] {
+        assert_eq!(world.seen(id), (0, vec![1, 2]));
+    }
+}
+
+#[tokio::test]
+async fn a_post_that_fails_for_a_while_is_repeated_in_order() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    let unavailable = || Scripted::Fail(PostError::Unavailable("429".to_owned()));
+    world.posts.script("a", [unavailable(), unavailable()]);
+    world.publish(1).await;
+    world.publish(2).await;
+    assert_eq!(world.seen("a"), (0, vec![1, 2]));
+}
+
+/// P1: missed publications are told, never silent. Fails when the row stays ready after its posts were given up.
+#[tokio::test]
+async fn a_connection_that_missed_publications_is_told_to_recover() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    world.posts.script("a", std::iter::repeat_n(Scripted::Fail(PostError::Unavailable("503".to_owned())), 4));
+    world.publish(1).await;
+    world.publish(2).await;
+    let lines = world.posts.lines("a");
+    assert_eq!(lines[1], json!({"push":{"channel":CHANNEL,"unsubscribe":{"code":2500,"reason":"insufficient state"}}}));
+    assert_eq!(lines.len(), 2, "nothing is posted to a subscription that has ended");
+
+    let request = SubscribeRequest { channel: CHANNEL.to_owned(), recover: true, ..SubscribeRequest::default() };
+    let result = world.subscribe_with("a", 2, request).await;
+    assert!(result.recovered);
+    assert_eq!(result.publications.iter().map(|publication| publication.offset).collect::<Vec<_>>(), [1, 2]);
+
+    // not even the unsubscribe gets through: the socket is closed, so that the SDK reconnects
+    world.posts.script("a", std::iter::repeat_n(Scripted::Fail(PostError::Unavailable("503".to_owned())), 8));
+    world.publish(3).await;
+    assert_eq!(world.posts.deleted(), ["a"]);
+    assert_eq!(world.tables.connections.connection("a").await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn nothing_is_posted_after_the_token_has_expired() {
+    let world = World::new().await;
+    world.connect("a").await;
+    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
+    let command = SubscribeCommand {
+        connection_id: "a",
+        command_id: 1,
+        request: &request,
+        namespace: &world.namespace,
+        expires_at: Some(now() - 1),
+        ttl: now() + 600,
+    };
+    let Begun::Reply(_, catch_up) = world.publisher.begin_subscribe(command).await.unwrap() else { panic!() };
+    world.publisher.catch_up(catch_up).await.unwrap();
+    world.publish(1).await;
+    let lines = world.posts.lines("a");
+    assert_eq!(lines, [json!({"push":{"disconnect":{"code":3005,"reason":"connection expired"}}})]);
+}
+
+#[tokio::test]
+async fn recovery_is_whole_or_it_is_none() {
+    let world = World::new().await;
+    let epoch = world.publish(1).await.epoch;
+    for n in 2..=5 {
+        world.publish(n).await;
+    }
+    let recover = |offset: u64, epoch: &str| SubscribeRequest {
+        channel: CHANNEL.to_owned(),
+        recover: true,
+        offset,
+        epoch: epoch.to_owned(),
+        ..SubscribeRequest::default()
+    };
+    let offsets = |result: &SubscribeResult| result.publications.iter().map(|p| p.offset).collect::<Vec<_>>();
+
+    world.connect("a").await;
+    let result = world.subscribe_with("a", 1, recover(3, &epoch)).await;
+    assert!(result.was_recovering && result.recovered);
+    assert_eq!((result.offset, offsets(&result)), (3, vec![4, 5]));
+
+    let nothing_missed = world.subscribe_with("a", 2, recover(5, &epoch)).await;
+    assert!(nothing_missed.recovered && nothing_missed.publications.is_empty());
+
+    for (command, request) in [(3, recover(3, "other")), (4, recover(6, &epoch))] {
+        let result = world.subscribe_with("a", command, request).await;
+        assert!(result.was_recovering && !result.recovered);
+        assert_eq!((result.offset, result.epoch, result.publications.len()), (5, epoch.clone(), 0));
+    }
+}
+
+#[tokio::test]
+async fn a_recovery_larger_than_a_frame_continues_as_pushes() {
+    let world = World::new().await;
+    let big = RawValue::from_string(format!("\"{}\"", "x".repeat(60 * 1024))).unwrap();
+    for _ in 0..5 {
+        world.publisher.publish(CHANNEL, &world.namespace, &big, None).await.unwrap();
+    }
+    world.connect("a").await;
+    let request = SubscribeRequest { channel: CHANNEL.to_owned(), recover: true, ..SubscribeRequest::default() };
+    let result = world.subscribe_with("a", 1, request).await;
+    assert!(result.recovered && !result.publications.is_empty());
+    let in_reply: Vec<u64> = result.publications.iter().map(|publication| publication.offset).collect();
+    let (position, pushed) = world.seen("a");
+    assert_eq!(position, 0);
+    assert_eq!([in_reply, pushed].concat(), [1, 2, 3, 4, 5]);
+    assert!(world.posts.frames("a").iter().all(|frame| frame.len() <= 128 * 1024));
+}
+
+/// Fails when a row that was made ready behind the top waits for the next publication.
+#[tokio::test]
+async fn a_row_behind_the_top_is_brought_up_to_date() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    for n in 1..=3 {
+        world.publish(n).await;
+    }
+    world.tables.connections.make_ready_behind("a", CHANNEL, 1, 1).await.unwrap().unwrap();
+    world.publish(4).await;
+    world.publish(5).await;
+    let (_, offsets) = world.seen("a");
+    assert_eq!(offsets, [1, 2, 3, 2, 3, 4, 5], "2 and 3 again because the test moved the row back");
+}
+
+#[tokio::test]
+async fn the_later_command_of_a_connection_wins_whatever_order_lambda_runs_them_in() {
+    let world = World::new().await;
+    let table = &world.tables.connections;
+    world.connect("a").await;
+    // unsubscribe 5 is handled before subscribe 4
+    assert!(table.unsubscribe("a", CHANNEL, 5, now() + 60).await.unwrap());
+    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
+    let command = SubscribeCommand {
+        connection_id: "a",
+        command_id: 4,
+        request: &request,
+        namespace: &world.namespace,
+        expires_at: None,
+        ttl: now() + 600,
+    };
+    assert!(matches!(world.publisher.begin_subscribe(command).await.unwrap(), Begun::Refused(_)));
+    world.publish(1).await;
+    assert_eq!(world.posts.lines("a"), Vec::<Value>::new());
+
+    world.subscribe_with("a", 6, request.clone()).await;
+    assert!(!table.unsubscribe("a", CHANNEL, 5, now() + 60).await.unwrap(), "an older unsubscribe is a no-op");
+    world.publish(2).await;
+    assert_eq!(world.seen("a").1, [2]);
+}
+
+#[tokio::test]
+async fn a_subscribe_of_a_removed_connection_leaves_no_row() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    let (removed, channels) = world.tables.connections.remove("a").await.unwrap();
+    assert_eq!((removed, channels), (true, vec![CHANNEL.to_owned()]));
+    assert!(!world.tables.connections.remove("a").await.unwrap().0, "leave fires once");
+    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
+    let command = SubscribeCommand {
+        connection_id: "a",
+        command_id: 2,
+        request: &request,
+        namespace: &world.namespace,
+        expires_at: None,
+        ttl: now() + 600,
+    };
+    assert!(matches!(world.publisher.begin_subscribe(command).await.unwrap(), Begun::ConnectionGone));
+    assert!(world.tables.connections.subscribers(CHANNEL, None).await.unwrap().0.is_empty());
+}
+
+#[tokio::test]
+async fn a_channel_without_history_is_posted_to_whoever_is_there() {
+    let mut world = World::new().await;
+    world.namespace = Namespace::default();
+    world.subscribe("a").await;
+    assert_eq!(world.publish(1).await.offset, 0);
+    assert_eq!(world.posts.lines("a")[1], json!({"push":{"channel":CHANNEL,"pub":{"data":{"n":1}}}}));
+}
+
+/// A spread of delays that is the same in every run.
+fn fastrand_like(n: usize) -> u64 {
+    (n as u64 + 1).wrapping_mul(6_364_136_223_846_793_005).rotate_left(23)
+}
