@@ -1,1 +1,60 @@
-//! $connect: admits a socket from an allowed origin to the connection table.
+//! `$connect`: admits a socket from an allowed origin to the connection table.
+//!
+//! Who the client is comes later, with the `connect` command: a refusal here is an HTTP error, which every SDK answers by
+//! trying again for ever. The origin is checked here all the same, because a foreign page is not to get a socket at all.
+
+use anyhow::Context as _;
+use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+use signalbox_connections::ConnectionTable;
+use signalbox_lambda::{Boot, env, now_ms};
+use tracing::{error, info};
+
+/// What the function keeps between events.
+#[derive(Debug)]
+pub struct State {
+    table: ConnectionTable,
+    origins: Vec<String>,
+}
+
+impl State {
+    /// `CONNECTION_TABLE`, `ALLOWED_ORIGINS` (comma separated; `*` = any).
+    pub fn from_env(boot: &Boot) -> anyhow::Result<Self> {
+        let table = ConnectionTable::new(&boot.aws()?, env::require("CONNECTION_TABLE")?);
+        Ok(Self::new(table, &env::optional("ALLOWED_ORIGINS").unwrap_or_default()))
+    }
+
+    /// A state of given parts.
+    pub fn new(table: ConnectionTable, origins: &str) -> Self {
+        let origins = origins.split(',').map(str::trim).filter(|origin| !origin.is_empty());
+        Self { table, origins: origins.map(str::to_owned).collect() }
+    }
+
+    /// Browsers always send an origin; a client without one is no browser, and cross-site requests are not its danger.
+    fn allows(&self, origin: Option<&str>) -> bool {
+        origin.is_none_or(|origin| self.origins.iter().any(|allowed| allowed == "*" || allowed == origin))
+    }
+}
+
+/// 200 admits, 403 is a foreign origin, 503 a table that does not answer.
+pub async fn handle(state: &State, request: ApiGatewayWebsocketProxyRequest) -> anyhow::Result<ApiGatewayProxyResponse> {
+    let connection_id = request.request_context.connection_id.as_deref().context("event has no connection id")?;
+    let origin = request.headers.get("origin").and_then(|origin| origin.to_str().ok());
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = if state.allows(origin) {
+        match state.table.admit(connection_id, now_ms() / 1000).await {
+            Ok(_) => {
+                metrics::counter!("Connected").increment(1);
+                200
+            }
+            Err(cause) => {
+                error!(error = format!("{cause:#}"), "connection not admitted");
+                503
+            }
+        }
+    } else {
+        info!(origin, "origin refused");
+        metrics::counter!("OriginRefused").increment(1);
+        403
+    };
+    Ok(response)
+}

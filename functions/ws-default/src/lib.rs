@@ -1,1 +1,73 @@
-//! $default: the commands of the client protocol.
+//! `$default`: the commands of the client protocol.
+//!
+//! One WebSocket message may hold several commands, one a line. They run in order and their replies go out together, in one
+//! message; what a subscribe has to push comes after that. One file a command in `commands/`.
+
+mod commands;
+mod session;
+
+use anyhow::Context as _;
+use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+use signalbox_auth::TokenVerifier;
+use signalbox_channels::ChannelsConfig;
+use signalbox_connections::{ConnectionTable, StatusTable};
+use signalbox_lambda::{Boot, env};
+use signalbox_protocol::{Disconnect, MAX_INBOUND_BYTES, parse_frame};
+use signalbox_publishing::{ApiGateway, Gateway, Publisher};
+
+use session::Session;
+
+/// What the function keeps between events.
+#[derive(Debug)]
+pub struct State {
+    /// The table, the gateway and the delivery.
+    pub publisher: Publisher,
+    /// Problems.
+    pub status: StatusTable,
+    /// Namespaces.
+    pub channels: ChannelsConfig,
+    /// Viewer tokens.
+    pub tokens: TokenVerifier,
+    /// Whether a viewer without a token is let in.
+    pub allow_anonymous: bool,
+}
+
+impl State {
+    /// `CONNECTION_TABLE`, `STATUS_TABLE`, `CONNECTIONS_ENDPOINT`, `TOKEN_HMAC_SECRET`, `TOKEN_JWKS_URL`, `TOKEN_AUDIENCE`,
+    /// `TOKEN_ISSUER`, `ALLOW_ANONYMOUS`, and `channels.json` beside the binary.
+    pub async fn from_env(boot: &Boot) -> anyhow::Result<Self> {
+        let aws = boot.aws()?;
+        let table = ConnectionTable::new(&aws, env::require("CONNECTION_TABLE")?);
+        let gateway = ApiGateway::new(&aws, &env::require("CONNECTIONS_ENDPOINT")?).await?;
+        let secret = env::optional("TOKEN_HMAC_SECRET");
+        Ok(Self {
+            publisher: Publisher::new(table, Gateway::ApiGateway(gateway)),
+            status: StatusTable::new(&aws, env::require("STATUS_TABLE")?),
+            channels: ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?,
+            tokens: TokenVerifier::new(
+                secret.as_deref(),
+                env::optional("TOKEN_JWKS_URL"),
+                env::optional("TOKEN_AUDIENCE"),
+                env::optional("TOKEN_ISSUER"),
+            )?,
+            allow_anonymous: env::flag("ALLOW_ANONYMOUS")?,
+        })
+    }
+}
+
+/// Always 200, without a body: whatever is to be said goes through `@connections`.
+pub async fn handle(state: &State, request: ApiGatewayWebsocketProxyRequest) -> anyhow::Result<ApiGatewayProxyResponse> {
+    let connection_id = request.request_context.connection_id.context("event has no connection id")?;
+    let body = request.body.unwrap_or_default();
+    let commands = if request.is_base64_encoded {
+        Err(Disconnect::INAPPROPRIATE_PROTOCOL)
+    } else if body.len() > MAX_INBOUND_BYTES {
+        Err(Disconnect::TOO_BIG)
+    } else {
+        parse_frame(&body)
+    };
+    Session::new(state, connection_id).run(commands).await;
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = 200;
+    Ok(response)
+}

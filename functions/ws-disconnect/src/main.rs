@@ -1,3 +1,8 @@
-//! $disconnect: removes a connection and its subscriptions.
+//! `$disconnect`: removes a connection and its subscriptions.
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), signalbox_lambda::Error> {
+    let boot = signalbox_lambda::boot("ws-disconnect");
+    let state = ws_disconnect::State::from_env(&boot)?;
+    boot.run_websocket(state, ws_disconnect::handle).await
+}

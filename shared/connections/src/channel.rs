@@ -76,6 +76,10 @@ fn log_sk(offset: u64) -> String {
     format!("{offset:020}")
 }
 
+fn idempotency_row(channel: &str, idempotency_key: &str) -> Item {
+    key(format!("idem#{channel}#{idempotency_key}"), "idem")
+}
+
 /// How long an idempotency key is remembered (Centrifugo's window).
 const IDEMPOTENCY_TTL: i64 = 5 * 60;
 
@@ -231,8 +235,7 @@ impl ConnectionTable {
                 Err(error) => Err(error).context("write publication"),
             };
         };
-        let pk = format!("idem#{channel}#{idempotency_key}");
-        let mut marker = key(&pk, "idem");
+        let mut marker = idempotency_row(channel, idempotency_key);
         marker.insert("offset".to_owned(), number(head.offset));
         marker.insert("ttl".to_owned(), number(now_s + IDEMPOTENCY_TTL));
         let marker = Put::builder()
@@ -255,9 +258,7 @@ impl ConnectionTable {
         match transact(&self.client, items).await.context("write publication")? {
             Transaction::Done => Ok(LogWrite::Written),
             Transaction::Refused(refused) if refused.first() == Some(&true) => {
-                let get = self.client.get_item().table_name(&self.table).set_key(Some(key(pk, "idem")));
-                let marker = get.consistent_read(true).send().await.context("get idempotency key")?.item;
-                match marker.as_ref().map(|item| get_number(item, "offset")).transpose()? {
+                match self.offset_of(channel, idempotency_key, now_s).await? {
                     // our own transaction, whose answer was lost
                     Some(offset) if offset == head.offset => Ok(LogWrite::Written),
                     Some(offset) => Ok(LogWrite::Duplicate(offset)),
@@ -266,6 +267,14 @@ impl ConnectionTable {
             }
             Transaction::Refused(_) => Ok(LogWrite::Filled),
         }
+    }
+
+    /// The offset of the publication with that idempotency key, if it is remembered.
+    pub async fn offset_of(&self, channel: &str, idempotency_key: &str, now_s: i64) -> anyhow::Result<Option<u64>> {
+        let row = idempotency_row(channel, idempotency_key);
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(row)).consistent_read(true);
+        let Some(item) = get.send().await.context("get idempotency key")?.item else { return Ok(None) };
+        if get_number::<i64>(&item, "ttl")? < now_s { Ok(None) } else { get_number(&item, "offset").map(Some) }
     }
 
     /// Tells a tombstone from our own write whose answer was lost.

@@ -153,10 +153,15 @@ fn status(code: i64) -> ApiGatewayProxyResponse {
 }
 
 /// A panic becomes an error: one bad event must not cost the environment, and the cause belongs in the log.
-async fn caught<T>(work: impl Future<Output = anyhow::Result<T>>) -> anyhow::Result<T> {
-    match AssertUnwindSafe(work).catch_unwind().await {
-        Ok(result) => result,
-        Err(panic) => Err(anyhow::anyhow!("panic: {}", panic_message(panic.as_ref()))),
+///
+/// Boxed before anything is polled: a handler's future is deep, and the compiler's layout queries have a limit.
+fn caught<T>(work: impl Future<Output = anyhow::Result<T>>) -> impl Future<Output = anyhow::Result<T>> {
+    let work = Box::pin(work);
+    async move {
+        match AssertUnwindSafe(work).catch_unwind().await {
+            Ok(result) => result,
+            Err(panic) => Err(anyhow::anyhow!("panic: {}", panic_message(panic.as_ref()))),
+        }
     }
 }
 

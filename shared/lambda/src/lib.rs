@@ -20,3 +20,10 @@ pub fn now_ms() -> i64 {
         .duration_since(std::time::UNIX_EPOCH)
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
+
+/// A file that was deployed beside the binary (`LAMBDA_TASK_ROOT`).
+pub fn task_file(name: &str) -> anyhow::Result<String> {
+    let folder = env::require("LAMBDA_TASK_ROOT")?;
+    let path = std::path::Path::new(&folder).join(name);
+    std::fs::read_to_string(&path).map_err(|cause| anyhow::anyhow!("{}: {cause}", path.display()))
+}

@@ -112,6 +112,24 @@ impl Publisher {
         Ok(self.append(channel, namespace, data, idempotency_key).await?)
     }
 
+    /// [`Publisher::publish`] for a caller who knows that it may be repeating itself: a known key takes no new offset.
+    pub async fn publish_again(
+        &self,
+        channel: &str,
+        namespace: &Namespace,
+        data: &Json,
+        idempotency_key: &str,
+    ) -> Result<Published, PublishError> {
+        if namespace.has_history()
+            && let Some(offset) = self.table.offset_of(channel, idempotency_key, now_ms() / 1000).await?
+        {
+            self.ensure_delivered(channel, namespace, offset).await?;
+            let head = self.table.head(channel, now_ms() / 1000, namespace.history_meta_ttl).await?;
+            return Ok(Published { offset, epoch: head.epoch, duplicate: true });
+        }
+        self.publish(channel, namespace, data, Some(idempotency_key)).await
+    }
+
     async fn append(
         &self,
         channel: &str,

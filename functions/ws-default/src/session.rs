@@ -1,0 +1,197 @@
+use std::time::Duration;
+
+use signalbox_connections::{Connection, ConnectionState};
+use signalbox_lambda::now_ms;
+use signalbox_protocol::{Command, Disconnect, ErrorCode, Outcome, Push, Reply, Request, join_frames};
+use signalbox_publishing::{CatchUp, Frame, PostError};
+use tracing::{error, info, warn};
+
+use crate::{State, commands};
+
+/// How long a command that overtook its connection's `connect` waits for it; the SDKs give up after 5 s.
+const READY_WITHIN: Duration = Duration::from_secs(2);
+const READY_POLL: Duration = Duration::from_millis(50);
+
+/// How long a client has to act on a `disconnect` push before its socket is closed.
+const CLOSE_AFTER: Duration = Duration::from_secs(1);
+
+/// One frame of a connection.
+pub(crate) struct Session<'a> {
+    pub(crate) state: &'a State,
+    pub(crate) connection_id: String,
+    viewer: Option<Viewer>,
+    catch_ups: Vec<CatchUp>,
+}
+
+/// Who is at the other end.
+#[derive(Debug, Clone)]
+pub(crate) struct Viewer {
+    /// Subject of the token; empty = anonymous.
+    pub(crate) user: String,
+    /// Unix seconds when the token expires.
+    pub(crate) expires_at: Option<i64>,
+    /// Unix seconds until when the connection's rows are kept.
+    pub(crate) ttl: i64,
+}
+
+/// Why a command has no result.
+#[derive(Debug)]
+pub(crate) enum Refusal {
+    /// An error reply.
+    Error(ErrorCode),
+    /// The connection ends.
+    Disconnect(Disconnect),
+    /// Nobody is there to answer.
+    Gone,
+    /// Something of ours failed: error 100, which the SDK tries again.
+    Failed(anyhow::Error),
+}
+
+impl From<ErrorCode> for Refusal {
+    fn from(code: ErrorCode) -> Self {
+        Self::Error(code)
+    }
+}
+
+impl From<Disconnect> for Refusal {
+    fn from(disconnect: Disconnect) -> Self {
+        Self::Disconnect(disconnect)
+    }
+}
+
+impl From<anyhow::Error> for Refusal {
+    fn from(cause: anyhow::Error) -> Self {
+        Self::Failed(cause)
+    }
+}
+
+impl<'a> Session<'a> {
+    pub(crate) fn new(state: &'a State, connection_id: String) -> Self {
+        Self { state, connection_id, viewer: None, catch_ups: Vec::new() }
+    }
+
+    /// Runs the commands, answers them together, then brings new subscriptions up to date.
+    pub(crate) async fn run(mut self, commands: Result<Vec<Command>, Disconnect>) {
+        let mut lines = Vec::new();
+        let mut end = None;
+        match commands {
+            Ok(commands) => {
+                for command in commands {
+                    let id = command.id;
+                    match self.execute(command).await {
+                        Ok(outcome) => lines.push(Reply { id, outcome }.to_line()),
+                        Err(Refusal::Error(code)) => lines.push(Reply::error(id, code).to_line()),
+                        Err(Refusal::Failed(cause)) => {
+                            error!(command_id = id, error = format!("{cause:#}"), "command failed");
+                            metrics::counter!("CommandFailed").increment(1);
+                            lines.push(Reply::error(id, ErrorCode::INTERNAL).to_line());
+                        }
+                        Err(Refusal::Disconnect(disconnect)) => {
+                            end = Some(disconnect);
+                            break;
+                        }
+                        Err(Refusal::Gone) => return,
+                    }
+                }
+            }
+            Err(disconnect) => end = Some(disconnect),
+        }
+        if let Some(disconnect) = end {
+            lines.push(Push::Disconnect(disconnect).to_line());
+        }
+        let answered = self.answer(&lines).await;
+        if let Some(disconnect) = end {
+            self.close(disconnect).await;
+        } else if answered {
+            self.catch_up().await;
+        }
+    }
+
+    async fn execute(&mut self, command: Command) -> Result<Outcome, Refusal> {
+        metrics::counter!("Commands").increment(1);
+        let id = command.id;
+        match command.request {
+            Request::Connect(request) => commands::connect::run(self, &request).await,
+            Request::Subscribe(request) => commands::subscribe::run(self, id, &request).await,
+            Request::Unsubscribe(request) => commands::unsubscribe::run(self, id, &request).await,
+            Request::Rpc(request) => commands::rpc::run(self, &request).await,
+            // it has no reply that could refuse it (Centrifugo does the same)
+            Request::Send => Err(Disconnect::NOT_AVAILABLE.into()),
+            Request::Unavailable(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
+            Request::Unknown => Err(ErrorCode::METHOD_NOT_FOUND.into()),
+        }
+    }
+
+    /// Who sent the frame. API Gateway runs the messages of a connection in parallel: a command may be here before the
+    /// connection's `connect` is through, and waits for it.
+    pub(crate) async fn viewer(&mut self) -> Result<Viewer, Refusal> {
+        if let Some(viewer) = &self.viewer {
+            return Ok(viewer.clone());
+        }
+        let patience = tokio::time::Instant::now() + READY_WITHIN;
+        loop {
+            let connection = self.state.publisher.table().connection(&self.connection_id).await?;
+            match connection {
+                None => return Err(ErrorCode::INTERNAL.into()),
+                Some(Connection { state: ConnectionState::Ready { user, expires_at, .. }, ttl, .. }) => {
+                    if expires_at.is_some_and(|at| at <= now_ms() / 1000) {
+                        return Err(Disconnect::EXPIRED.into());
+                    }
+                    return Ok(self.is_viewer(Viewer { user, expires_at, ttl }));
+                }
+                Some(_) if tokio::time::Instant::now() >= patience => return Err(ErrorCode::INTERNAL.into()),
+                Some(_) => tokio::time::sleep(READY_POLL).await,
+            }
+        }
+    }
+
+    pub(crate) fn is_viewer(&mut self, viewer: Viewer) -> Viewer {
+        self.viewer.insert(viewer).clone()
+    }
+
+    pub(crate) fn catch_up_later(&mut self, subscription: CatchUp) {
+        self.catch_ups.push(subscription);
+    }
+
+    /// Posts the lines; false when they did not arrive.
+    async fn answer(&self, lines: &[String]) -> bool {
+        for frame in join_frames(lines) {
+            match self.state.publisher.post(&self.connection_id, &Frame::new(frame)).await {
+                Ok(()) => {}
+                Err(PostError::Gone) => {
+                    self.state.publisher.remove_gone(&self.connection_id).await;
+                    return false;
+                }
+                Err(cause) => {
+                    // the SDK's own time-out of 5 s makes it try again
+                    warn!(error = %cause, "reply was not posted");
+                    return false;
+                }
+            }
+        }
+        true
+    }
+
+    async fn catch_up(self) {
+        for subscription in self.catch_ups {
+            if let Err(cause) = self.state.publisher.catch_up(subscription).await {
+                // the row stays unready, so nothing is posted to it: the client must begin again
+                error!(error = format!("{cause:#}"), "subscription did not catch up");
+                let again = Push::Disconnect(Disconnect { code: 3004, reason: "internal server error" });
+                let _ = self.state.publisher.post(&self.connection_id, &Frame::new(again.to_line())).await;
+            }
+        }
+    }
+
+    /// After the `disconnect` push: both SDKs close by themselves; others are closed a second later.
+    async fn close(&self, disconnect: Disconnect) {
+        info!(code = disconnect.code, reason = disconnect.reason, "connection refused");
+        metrics::counter!("Refused").increment(1);
+        self.state.publisher.remove_gone(&self.connection_id).await;
+        tokio::time::sleep(CLOSE_AFTER).await;
+        match self.state.publisher.gateway().delete(&self.connection_id).await {
+            Ok(()) | Err(PostError::Gone) => {}
+            Err(cause) => warn!(error = %cause, "connection was not closed"),
+        }
+    }
+}
