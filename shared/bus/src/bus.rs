@@ -10,7 +10,7 @@ use aws_types::SdkConfig;
 use signalbox_messages::{SOURCE, STATUS_CHANGED, StatusChanged};
 use thiserror::Error;
 
-/// Largest entry, source and detail type included (EventBridge user guide, "Calculating PutEvents event entry size").
+/// Largest entry, source and detail type included (EventBridge user guide, entry size of `PutEvents`).
 pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
 
 /// Why a message is not on the bus.

@@ -216,6 +216,14 @@ fn the_severity_is_the_events_not_the_triggers() {
 }
 
 #[test]
+fn the_name_is_the_problems_with_the_value_it_had() {
+    let message = fixtures::message("v7.0/13-problem-average");
+    assert_eq!(message.detail.name, "Latency 812.4 ms on Web 01 – Schaufenster");
+    let unnamed = without(body("v7.0/13-problem-average"), "event_name");
+    assert_eq!(parse(&unnamed).unwrap().detail.name, "Slow responses on Web 01 – Schaufenster (over 500 ms)");
+}
+
+#[test]
 fn local_times_become_unix_time_in_any_zone() {
     // the same moment as told by a server in Kathmandu: the wall clock differs, sent_at does not
     let mut kathmandu = body("recommended/v7.0-recovery");
@@ -272,6 +280,11 @@ fn a_retry_or_a_second_action_has_the_same_id_and_another_update_has_not() {
     ] {
         assert_ne!(parse(&with(update.clone(), field, json!(value))).unwrap().id, id, "{field}");
     }
+    let said = |action: &str, message: &str| {
+        let update = with(update.clone(), "event_update_action", json!(action));
+        parse(&with(update, "event_update_message", json!(message))).unwrap().id
+    };
+    assert_ne!(said("ab", "c"), said("a", "bc"), "each text ends somewhere");
 }
 
 #[test]
@@ -436,13 +449,14 @@ proptest! {
         }
     }
 
-    /// Fails on any slice or sum that a hostile body can push out of range (tried: `is_web` slicing by byte index).
+    /// Fails if what is not JSON is not refused before it is looked into.
     #[test]
     fn no_bytes_make_it_panic(bytes in prop::collection::vec(any::<u8>(), 0..200), accepted_at_ms in any::<i64>()) {
         let _ = status_changed(&bytes, accepted_at_ms, &Zone::Auto);
     }
 
-    /// The same for bodies that are nearly right.
+    /// Bodies that are nearly right: fails on a slice or sum that a hostile text pushes out of range (tried: `is_web` and
+    /// `entries` slicing by byte index).
     #[test]
     fn no_text_in_any_field_makes_it_panic(
         which in 0..EXPECTED.len(),
