@@ -56,7 +56,7 @@ describe("the words for a refusal", () => {
   test("an expired token is called expired, by code or by its own date", () => {
     expect(explainRefusal(109, "", token, 0).title).toBe("Your link has expired");
     expect(explainRefusal(1, "unauthorized", { ...token, expiresAt: 10 }, 11_000).title).toBe("Your link has expired");
-    expect(explainRefusal(1, "unauthorized", { ...token, expiresAt: 10 }, 9_000).title).toBe("Your link was not accepted");
+    expect(explainRefusal(1, "unauthorized", { ...token, expiresAt: 3600 }, 9_000).title).toBe("Your link was not accepted");
   });
 
   test("permissions and everything else are told with the code", () => {

@@ -64,7 +64,8 @@ export interface Credentials {
 
 /** Says in plain words why the server refused, and what to do. Codes: centrifuge's disconnect and error codes. */
 export function explainRefusal(code: number, reason: string, credentials: Credentials, nowMs: number): Refusal {
-  const expired = credentials.expiresAt !== undefined && credentials.expiresAt <= nowMs / 1000;
+  // Within a minute: clocks differ, and centrifuge-js gives up when the token runs out, not after.
+  const expired = credentials.expiresAt !== undefined && credentials.expiresAt <= nowMs / 1000 + 60;
   const newLink = "Ask the operator of this board for a new link (it ends in #token=…) and open it.";
   if (credentials.hasToken && (expired || code === 109 || code === 110)) {
     return { code, title: "Your link has expired", advice: newLink };

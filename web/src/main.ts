@@ -256,12 +256,16 @@ function drawConnection(): void {
   if (banner.hidden === loud) banner.hidden = !loud;
   if (loud) {
     let text = failure;
+    // The reason changes with each try: it is beside the alert, not in it, or a screen reader would say all of it each time.
+    let why = "";
     if (failure === "" && refusal !== undefined) text = `${refusal.title}. ${refusal.advice}`;
     else if (failure === "") {
       const old = wasLive ? "What you see may be out of date." : "Nothing could be loaded yet.";
-      text = `NOT LIVE since ${at}. ${old} ${network ? `Reconnecting (${reason}).` : "The browser has no network."}`;
+      text = `NOT LIVE since ${at}. ${old} ${network ? "Reconnecting." : "The browser has no network."}`;
+      if (network && reason !== "") why = `(${reason})`;
     }
-    setText(banner, text);
+    setText(byId("banner-text"), text);
+    setText(byId("banner-why"), why);
   }
   drawTitle();
   if (!loaded) drawEmpty(list.length === 0, 0);
@@ -396,6 +400,12 @@ function setFilter(next: Filter, remember: "push" | "replace" = "push"): void {
   draw("state");
 }
 
+/** From the filter into the list, as filtered: what was typed last may not be drawn yet. */
+function enterList(): void {
+  flush();
+  list.focus(0);
+}
+
 function listen(): void {
   const text = byId<HTMLInputElement>("text");
   let typing = false;
@@ -407,7 +417,7 @@ function listen(): void {
   text.addEventListener("blur", () => (typing = false));
   byId("filters").addEventListener("submit", (event) => {
     event.preventDefault();
-    list.focus(0);
+    enterList();
   });
   const group = byId<HTMLSelectElement>("group");
   group.addEventListener("change", () => setFilter({ ...filter, group: group.value }));
@@ -476,7 +486,7 @@ function onKey(event: KeyboardEvent, text: HTMLInputElement, help: HTMLDialogEle
   if (typing) {
     if (event.key === "ArrowDown") {
       event.preventDefault();
-      list.focus(0);
+      enterList();
     }
     return;
   }

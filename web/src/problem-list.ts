@@ -74,14 +74,22 @@ export class ProblemList {
 
   show(items: readonly Item[]): void {
     const anchor = this.anchor();
+    const focused = this.focusedId();
+    const place = focused === undefined ? undefined : this.indexes.get(focused);
     this.items = items;
     this.indexes = new Map(items.map((item, index) => [item.problem.event_id, index]));
     if (this.expanded !== undefined && !this.indexes.has(this.expanded)) this.expanded = undefined;
     // Who is not in the list enters it at the top, or at the open details.
-    const inside = this.list.contains(document.activeElement);
-    if (!inside || this.active === undefined || !this.indexes.has(this.active)) this.active = this.expanded ?? items[0]?.problem.event_id;
+    if (focused === undefined || this.active === undefined || !this.indexes.has(this.active)) this.active = this.expanded ?? items[0]?.problem.event_id;
     this.layOut();
     if (anchor !== undefined) this.keep(anchor);
+    // The row with the focus is gone: whoever walks through the list goes on at the same place.
+    if (focused !== undefined && place !== undefined && !this.indexes.has(focused)) this.focus(place);
+  }
+
+  private focusedId(): string | undefined {
+    const focused = document.activeElement;
+    return focused !== null && this.list.contains(focused) ? focused.closest<HTMLElement>("li")?.dataset["eventId"] : undefined;
   }
 
   /** Draws what is in sight. Cheap if nothing moved. */
@@ -93,7 +101,7 @@ export class ProblemList {
     const [first, last] = this.inSight();
     const wanted = new Set<string>();
     const elements: Element[] = [];
-    const focused = document.activeElement?.closest<HTMLElement>(".rows > li")?.dataset["eventId"];
+    const focused = this.focusedId();
     const kept = focused === undefined ? -1 : (this.indexes.get(focused) ?? -1);
     const indexes: number[] = [];
     if (kept >= 0 && kept < first) indexes.push(kept);

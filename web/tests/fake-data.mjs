@@ -134,7 +134,6 @@ export function makeState(count) {
 }
 
 /** A fresh problem, as it would come in live. */
-export function makeProblem(fields = {}) {
-  const row = PROBLEMS[Math.floor(Math.random() * PROBLEMS.length)];
+export function makeProblem(fields = {}, row = PROBLEMS[Math.floor(Math.random() * PROBLEMS.length)]) {
   return { ...one(Date.now() / 1000, [row[0], row[1], row[2], row[3], 0, row[5]]), ...fields };
 }

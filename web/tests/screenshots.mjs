@@ -2,6 +2,7 @@
 // `--readme` makes ../docs/board.png instead.
 import { mkdirSync } from "node:fs";
 import { findChromium, startChromium } from "./chromium.mjs";
+import { makeProblem } from "./fake-data.mjs";
 import { startFakeServer } from "./fake-server.mjs";
 
 const executablePath = findChromium();
@@ -27,6 +28,8 @@ async function shoot(fake, name, width, height, colorScheme, { prepare, fullPage
   await page.close();
 }
 const live = async (page, fake) => {
+  fake.publish(makeProblem({}, [4, "web-03", "Checkout answers in 6.2 s on Web 03", "6.2 s", 0, "service:shop component:app scope:performance env:prod"]));
+  await page.waitForTimeout(1000);
   const [known] = [...fake.open.values()].filter(({ severity, acknowledged }) => severity === 4 && !acknowledged);
   fake.publish({ ...fake.open.get(known.event_id), version: known.version + 1, acknowledged: true, last_update: { at: Math.floor(Date.now() / 1000), action: "acknowledged" } }, "update");
   await page.waitForTimeout(500);
