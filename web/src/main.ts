@@ -1,7 +1,7 @@
 import { Centrifuge } from "centrifuge";
 import { Announcer } from "./announcer";
 import { loadConfig, takeToken, type Config } from "./config";
-import { explainRefusal, initialConnection, reduce, ServerClock, tokenExpiry, type ConnectionEvent } from "./connection";
+import { backoff, explainRefusal, initialConnection, reduce, ServerClock, tokenExpiry, type ConnectionEvent } from "./connection";
 import { byId, element, setAttribute, setText } from "./dom";
 import { clockTime, formatDuration, formatLatency, median } from "./duration";
 import { favicon } from "./favicon";
@@ -178,7 +178,7 @@ function drawEmpty(isEmpty: boolean, hidden: number): void {
   if (!isEmpty) return;
   let kind = "calm";
   let [title, hint] = ["No open problems", "All hosts are well. New problems appear here by themselves."];
-  if (failure !== "") [kind, title, hint] = ["error", "The board cannot start", failure];
+  if (failure !== "") [kind, title, hint] = ["error", "The board cannot start yet", failure];
   else if (connection.refusal !== undefined && !loaded) [kind, title, hint] = ["error", connection.refusal.title, connection.refusal.advice];
   else if (!loaded) [kind, title, hint] = ["loading", "Loading the current state", connection.reason === "" ? "Connecting …" : `${connection.reason} …`];
   else if (hidden > 0) [kind, title, hint] = ["filtered", "Nothing matches the filter", `${hidden} open ${hidden === 1 ? "entry is" : "entries are"} hidden by it.`];
@@ -536,13 +536,20 @@ async function main(): Promise<void> {
   draw("state");
   tick();
   setInterval(tick, 1000);
-  try {
-    config = await loadConfig();
-  } catch (error) {
-    failure = `${error instanceof Error ? error.message : String(error)}. Tell the operator of this board.`;
-    draw("state");
-    return;
+  // A wall screen may be up before its network is: keep trying.
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      config = await loadConfig();
+      break;
+    } catch (error) {
+      const why = error instanceof Error ? error.message : String(error);
+      failure = `The board cannot read its configuration: ${why}. It keeps trying; if it goes on, tell the operator of this board.`;
+      happen({ type: "lost", reason: failure, at: Date.now() });
+      await new Promise((resolve) => setTimeout(resolve, backoff(attempt + 1)));
+    }
   }
+  failure = "";
+  draw("state");
   setText(byId("title"), config.title);
   start(token);
 }

@@ -274,6 +274,8 @@ export class ProblemList {
     row.signature = signature;
     row.openedAt = problem.opened_at;
     const internal = problem.kind === "internal";
+    const { name, error } = problem;
+    const title = internal && error !== undefined && error !== name ? `${name}: ${error}` : name;
     li.dataset["severity"] = String(problem.severity);
     li.dataset["version"] = String(problem.version);
     li.dataset["kind"] = problem.kind;
@@ -292,7 +294,7 @@ export class ProblemList {
       ),
       row.age,
       element("span", { class: "host", title: problem.host.host }, problem.host.name),
-      element("span", { class: "name", title: problem.name }, internal ? (problem.error ?? problem.name) : problem.name),
+      element("span", { class: "name", title }, title),
       element("span", { class: "opdata", title: problem.opdata }, problem.opdata ?? ""),
       element(
         "span",
