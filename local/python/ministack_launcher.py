@@ -1,10 +1,11 @@
-"""Starts MiniStack as the local cloud needs it: three things it cannot be told by its configuration.
+"""Starts MiniStack as the local cloud needs it: what it cannot be told by its configuration.
 
 1. Without Nagle's algorithm: its Lambda runtime API writes header and body separately, which costs every invocation of a
    native function 40 ms of delayed acknowledgement.
 2. EventBridge hands events to Lambda as AWS does: asynchronously, tried again after an error, then given to the function's
    on-failure destination. MiniStack tries once and drops the event, though its own `Event` invocations do it right.
-3. It stops, and saves its state, when whoever started it ends (standard input is a pipe that only the starter holds).
+3. Secrets that a template has generated leave out punctuation where it says so: people paste them into shells and headers.
+4. It stops, and saves its state, when whoever started it ends (standard input is a pipe that only the starter holds).
 """
 
 import inspect
@@ -12,6 +13,7 @@ import json
 import os
 import signal
 import socketserver
+import string
 import sys
 import threading
 import time
@@ -62,6 +64,23 @@ def with_retries_from_eventbridge():
     eventbridge._dispatch_to_lambda = dispatch_to_lambda
 
 
+def with_punctuation_excluded():
+    from ministack.services.cloudformation import provisioners
+
+    generate = getattr(provisioners, "_sm_secret_string", None)
+    if generate is None or list(inspect.signature(generate).parameters) != ["props"]:
+        refuse("cloudformation.provisioners._sm_secret_string is gone or takes other parameters")
+
+    def secret_string(props):
+        wanted = dict(props.get("GenerateSecretString") or {})
+        if str(wanted.get("ExcludePunctuation", "")).lower() == "true":
+            wanted["ExcludeCharacters"] = wanted.get("ExcludeCharacters", "") + string.punctuation
+            props = {**props, "GenerateSecretString": wanted}
+        return generate(props)
+
+    provisioners._sm_secret_string = secret_string
+
+
 def stop_with_starter():
     def watch():
         while os.read(0, 4096):
@@ -69,7 +88,9 @@ def stop_with_starter():
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(STOP_SECONDS)
         # The state is saved early in the shutdown; what still hangs now is a function or a client.
-        os.killpg(os.getpgrp(), signal.SIGKILL) if os.getpgrp() == os.getpid() else os._exit(1)
+        if os.getpgrp() == os.getpid():
+            os.killpg(os.getpgrp(), signal.SIGKILL)
+        os._exit(1)
 
     threading.Thread(target=watch, daemon=True, name="starter").start()
 
@@ -84,6 +105,7 @@ def end_functions():
 def main():
     without_nagle()
     with_retries_from_eventbridge()
+    with_punctuation_excluded()
     sys.argv = ["ministack"]
     import ministack.app
 

@@ -142,6 +142,7 @@ impl State {
 impl Drop for State {
     fn drop(&mut self) {
         let _ = fs::remove_file(self.path("endpoints.json"));
+        let _ = fs::remove_file(self.path("processes.json"));
     }
 }
 
@@ -210,7 +211,10 @@ mod tests {
         let mut left = Command::new("sleep").arg("60").spawn().unwrap();
         state.record("sleep", left.id());
         let recorded = state.recorded();
+        // As after a SIGKILL: nothing is tidied up.
+        let processes = fs::read(state.path("processes.json")).unwrap();
         drop(state);
+        fs::write(dir.join("processes.json"), processes).unwrap();
         recorded[0].end(Duration::from_millis(50));
         assert!(left.wait().unwrap().code().is_none(), "ended by a signal");
         let state = State::open(&dir, false).unwrap();
