@@ -1,3 +1,9 @@
 //! Applies the database migrations on deploy (a CloudFormation custom resource).
 
-fn main() {}
+#[tokio::main(flavor = "current_thread")]
+async fn main() -> Result<(), signalbox_lambda::Error> {
+    let boot = signalbox_lambda::boot("migrate");
+    // A configuration that cannot be used is CloudFormation's to hear, too: no `?` here.
+    let state = migrate::State::from_env();
+    boot.run(state, migrate::handle).await
+}

@@ -31,6 +31,14 @@ pub struct Database {
     work_timeout: Duration,
 }
 
+/// Something to do on the connection, as often as it takes: [`Database::run`]. (An `AsyncFn` would do, but the compiler cannot yet
+/// show that its future is `Send`.)
+pub(crate) trait Work: Sync {
+    type Output;
+
+    fn on(&self, client: &mut Client) -> impl Future<Output = Result<Self::Output, Error>> + Send;
+}
+
 /// A connection between two pieces of work.
 #[derive(Debug)]
 struct Idle {
@@ -86,7 +94,7 @@ impl Database {
 
     /// Runs `work` on the connection. Work must be idempotent: on a connection that turns out to be lost (Lambda froze the
     /// environment, the server restarted) it runs once more on a fresh one, and after a collision it starts again.
-    pub(crate) async fn run<T>(&self, work: impl AsyncFn(&mut Client) -> Result<T, Error>) -> Result<T, Error> {
+    pub(crate) async fn run<W: Work>(&self, work: &W) -> Result<W::Output, Error> {
         let mut slot = self.connection.lock().await;
         let mut attempt = 1;
         loop {
@@ -101,7 +109,7 @@ impl Database {
                 Some(client) => client,
                 None => connect(&self.config).await?,
             };
-            let Ok(result) = timeout(self.work_timeout, work(&mut client)).await else {
+            let Ok(result) = timeout(self.work_timeout, work.on(&mut client)).await else {
                 // Not again: the same would take as long, and the invocation has to end in time.
                 return Err(Error::Unavailable(format!("no answer within {:?}", self.work_timeout)));
             };

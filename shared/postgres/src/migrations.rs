@@ -1,9 +1,9 @@
 use refinery_core::traits::r#async::{AsyncQuery, AsyncTransaction};
 use refinery_core::{AsyncMigrate, Migration};
 use time::{OffsetDateTime, format_description::well_known::Rfc3339};
-use tokio_postgres::{Transaction, error::SqlState};
+use tokio_postgres::{Client, Transaction, error::SqlState};
 
-use crate::{Database, Error};
+use crate::{Database, Error, database::Work};
 
 #[allow(clippy::all, clippy::pedantic, clippy::unwrap_used, missing_docs, unreachable_pub)]
 mod embedded {
@@ -22,27 +22,33 @@ impl Database {
     /// # Errors
     /// [`Error::Failed`] with the migration's name and the server's message; the schema is then as it was.
     pub async fn migrate(&self) -> Result<Vec<String>, Error> {
-        self.run(async |client| {
-            // CREATE TABLE IF NOT EXISTS is not safe against itself: of two at once one can fail on the catalogue's own keys.
-            let create = Migrator::assert_migrations_table_query(HISTORY_TABLE);
-            if let Err(error) = client.batch_execute(&create).await {
-                let lost_race = matches!(
-                    error.code(),
-                    Some(&SqlState::UNIQUE_VIOLATION | &SqlState::DUPLICATE_TABLE | &SqlState::DUPLICATE_OBJECT)
-                );
-                if !lost_race {
-                    return Err(error.into());
-                }
+        self.run(&Migrate).await
+    }
+}
+
+struct Migrate;
+
+impl Work for Migrate {
+    type Output = Vec<String>;
+
+    async fn on(&self, client: &mut Client) -> Result<Vec<String>, Error> {
+        // CREATE TABLE IF NOT EXISTS is not safe against itself: of two at once one can fail on the catalogue's own keys.
+        let create = Migrator::assert_migrations_table_query(HISTORY_TABLE);
+        if let Err(error) = client.batch_execute(&create).await {
+            let lost_race = matches!(
+                error.code(),
+                Some(&SqlState::UNIQUE_VIOLATION | &SqlState::DUPLICATE_TABLE | &SqlState::DUPLICATE_OBJECT)
+            );
+            if !lost_race {
+                return Err(error.into());
             }
-            let transaction = client.transaction().await?;
-            transaction.batch_execute(&format!("LOCK TABLE {HISTORY_TABLE} IN SHARE ROW EXCLUSIVE MODE")).await?;
-            let mut migrator = Migrator { transaction: &transaction };
-            let report =
-                embedded::migrations::runner().run_async(&mut migrator).await.map_err(|error| named(&error))?;
-            transaction.commit().await?;
-            Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
-        })
-        .await
+        }
+        let transaction = client.transaction().await?;
+        transaction.batch_execute(&format!("LOCK TABLE {HISTORY_TABLE} IN SHARE ROW EXCLUSIVE MODE")).await?;
+        let mut migrator = Migrator { transaction: &transaction };
+        let report = embedded::migrations::runner().run_async(&mut migrator).await.map_err(|error| named(&error))?;
+        transaction.commit().await?;
+        Ok(report.applied_migrations().iter().map(ToString::to_string).collect())
     }
 }
 

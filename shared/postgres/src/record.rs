@@ -7,9 +7,9 @@ use signalbox_messages::{Host, StatusChanged};
 use signalbox_zabbix::{Problem, ProblemView};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::{Json, ToSql, Type};
-use tokio_postgres::{Row, Transaction};
+use tokio_postgres::{Client, Row, Transaction};
 
-use crate::{Database, Error};
+use crate::{Database, Error, database::Work};
 
 /// A call answers within this, whatever happens: the function must say which records come back before Lambda ends it
 /// (`recorder` has 30 seconds).
@@ -48,7 +48,8 @@ impl Database {
         let deadline = Instant::now() + BUDGET;
         while let Some(part) = pending.pop().filter(|part| !part.is_empty()) {
             let batch: Vec<&StatusChanged> = part.iter().map(|&index| &changes[index]).collect();
-            let stored = self.run(async |client| store(client.transaction().await?, &batch).await);
+            let batch = Batch(batch);
+            let stored = self.run(&batch);
             let stored = timeout_at(deadline, stored).await;
             match stored.unwrap_or_else(|_| Err(Error::Unavailable(format!("not done within {BUDGET:?}")))) {
                 Ok(mut inserted) => {
@@ -98,6 +99,16 @@ fn nul_in(value: &serde_json::Value, path: &str) -> Option<String> {
 ///
 /// Locks are taken in the same order by everybody, so two recorders wait for each other and never in a circle: events by id, new
 /// problems by event id, known problems by event id, groups by name, hosts by id.
+struct Batch<'a>(Vec<&'a StatusChanged>);
+
+impl Work for Batch<'_> {
+    type Output = HashSet<String>;
+
+    async fn on(&self, client: &mut Client) -> Result<HashSet<String>, Error> {
+        store(client.transaction().await?, &self.0).await
+    }
+}
+
 async fn store(transaction: Transaction<'_>, batch: &[&StatusChanged]) -> Result<HashSet<String>, Error> {
     let inserted = insert_events(&transaction, batch).await?;
     if !inserted.is_empty() {

@@ -6,11 +6,11 @@ use serde_json::Value;
 use signalbox_messages::Host;
 use signalbox_zabbix::{Problem, ProblemKind, ProblemView};
 use tokio_postgres::{
-    Row,
-    types::{Json, Type},
+    Client, Row,
+    types::{Json, ToSql, Type},
 };
 
-use crate::{Database, Error};
+use crate::{Database, Error, database::Work};
 
 /// Most events on one page of the history.
 pub const MAX_PAGE: u16 = 500;
@@ -148,77 +148,92 @@ LIMIT $7";
 
 impl Database {
     /// The problems that are open now.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database cannot be asked now.
     pub async fn status(&self) -> Result<OpenProblems, Error> {
-        self.run(async |client| {
-            let rows = client.query_typed(STATUS, &[(&MAX_PROBLEMS, Type::INT8)]).await?;
-            let problems: Vec<ProblemView> = rows
-                .iter()
-                .map(|row| Ok(row.try_get::<_, Json<Problem>>(0)?.0.view()))
-                .collect::<Result<_, Error>>()?;
-            let complete = rows.len() < usize::try_from(MAX_PROBLEMS).unwrap_or_default();
-            let mut open =
-                OpenProblems { problems, by_severity: (0..=5).map(|severity| (severity, 0)).collect(), internal: 0 };
-            // Counted from what was read where that is all: totals and list then agree.
-            if complete {
-                for ProblemView { kind, severity, .. } in &open.problems {
-                    match kind {
-                        ProblemKind::Problem => *open.by_severity.entry(*severity).or_default() += 1,
-                        ProblemKind::Internal => open.internal += 1,
-                    }
-                }
-                return Ok(open);
-            }
-            for row in client.query_typed(TOTALS, &[]).await? {
-                let count = u64::try_from(row.try_get::<_, i64>(2)?).unwrap_or_default();
-                if row.try_get::<_, &str>(0)? == "problem" {
-                    *open.by_severity.entry(severity(row.try_get(1)?)).or_default() += count;
-                } else {
-                    open.internal += count;
-                }
-            }
-            Ok(open)
-        })
-        .await
+        self.run(&Status).await
     }
 
     /// One page of what happened, newest first, from after `cursor`; `limit` is held between 1 and [`MAX_PAGE`].
     ///
     /// Following the cursors shows every event that was there at the first page exactly once, whatever is recorded meanwhile.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database cannot be asked now.
     pub async fn history(
         &self,
         filter: &HistoryFilter,
         cursor: Option<&HistoryCursor>,
         limit: u16,
     ) -> Result<HistoryPage, Error> {
-        let limit = limit.clamp(1, MAX_PAGE);
-        let HistoryFilter { host, group, from, to } = filter;
-        let clamped = |at: Option<i64>| at.map(|at| at.clamp(*TIMES.start(), *TIMES.end()));
-        let (from, to) = (clamped(*from), clamped(*to));
-        let (after_at, after_id) = (cursor.map(|cursor| cursor.at), cursor.map(|cursor| cursor.id.as_str()));
+        self.run(&History { filter, cursor, limit: limit.clamp(1, MAX_PAGE) }).await
+    }
+}
+
+struct Status;
+
+impl Work for Status {
+    type Output = OpenProblems;
+
+    async fn on(&self, client: &mut Client) -> Result<OpenProblems, Error> {
+        let rows = client.query_typed(STATUS, &[(&MAX_PROBLEMS, Type::INT8)]).await?;
+        let problems: Vec<ProblemView> =
+            rows.iter().map(|row| Ok(row.try_get::<_, Json<Problem>>(0)?.0.view())).collect::<Result<_, Error>>()?;
+        let mut open =
+            OpenProblems { problems, by_severity: (0..=5).map(|severity| (severity, 0)).collect(), internal: 0 };
+        // Counted from what was read where that is all: totals and list then agree.
+        if rows.len() < usize::try_from(MAX_PROBLEMS).unwrap_or_default() {
+            for ProblemView { kind, severity, .. } in &open.problems {
+                match kind {
+                    ProblemKind::Problem => *open.by_severity.entry(*severity).or_default() += 1,
+                    ProblemKind::Internal => open.internal += 1,
+                }
+            }
+            return Ok(open);
+        }
+        for row in client.query_typed(TOTALS, &[]).await? {
+            let count = u64::try_from(row.try_get::<_, i64>(2)?).unwrap_or_default();
+            if row.try_get::<_, &str>(0)? == "problem" {
+                *open.by_severity.entry(severity(row.try_get(1)?)).or_default() += count;
+            } else {
+                open.internal += count;
+            }
+        }
+        Ok(open)
+    }
+}
+
+struct History<'a> {
+    filter: &'a HistoryFilter,
+    cursor: Option<&'a HistoryCursor>,
+    limit: u16,
+}
+
+impl Work for History<'_> {
+    type Output = HistoryPage;
+
+    async fn on(&self, client: &mut Client) -> Result<HistoryPage, Error> {
+        let HistoryFilter { host, group, from, to } = self.filter;
+        let storable = |at: &Option<i64>| at.map(|at| at.clamp(*TIMES.start(), *TIMES.end()));
+        let (from, to) = (storable(from), storable(to));
+        let (after_at, after_id) = (self.cursor.map(|cursor| cursor.at), self.cursor.map(|cursor| cursor.id.as_str()));
         // One more than asked for tells whether there is a next page.
-        let rows = i64::from(limit) + 1;
-        let mut events: Vec<HistoryEvent> = self
-            .run(async |client| {
-                let rows = client
-                    .query_typed(
-                        HISTORY,
-                        &[
-                            (host, Type::TEXT),
-                            (group, Type::TEXT),
-                            (&from, Type::INT8),
-                            (&to, Type::INT8),
-                            (&after_at, Type::INT8),
-                            (&after_id, Type::TEXT),
-                            (&rows, Type::INT8),
-                        ],
-                    )
-                    .await?;
-                rows.iter().map(event).collect()
-            })
-            .await?;
-        let more = events.len() > usize::from(limit);
-        events.truncate(usize::from(limit));
-        let cursor = events.last().filter(|_| more).map(|last| HistoryCursor { at: last.at, id: last.id.clone() });
+        let limit = usize::from(self.limit);
+        let rows = i64::from(self.limit) + 1;
+        let parameters: [(&(dyn ToSql + Sync), Type); 7] = [
+            (host, Type::TEXT),
+            (group, Type::TEXT),
+            (&from, Type::INT8),
+            (&to, Type::INT8),
+            (&after_at, Type::INT8),
+            (&after_id, Type::TEXT),
+            (&rows, Type::INT8),
+        ];
+        let rows = client.query_typed(HISTORY, &parameters).await?;
+        let events = rows.iter().take(limit).map(event).collect::<Result<Vec<_>, _>>()?;
+        let last = events.last().filter(|_| rows.len() > limit);
+        let cursor = last.map(|last| HistoryCursor { at: last.at, id: last.id.clone() });
         Ok(HistoryPage { events, cursor })
     }
 }
