@@ -1,0 +1,215 @@
+//! From a Zabbix notification to the viewer.
+
+use std::collections::BTreeSet;
+
+use serde_json::{Value, json};
+
+use crate::world::{World, all_recorded, bus_event, recorded};
+
+#[tokio::test]
+async fn a_problem_its_update_and_its_recovery_reach_the_viewer() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    for kind in ["problem", "update", "recovery"] {
+        let response = world.notify(&recorded(&format!("recommended/v7.0-{kind}"))).await;
+        assert_eq!(response.status(), 200);
+        world.drain_bus().await;
+    }
+    let problems = world.published("c1");
+    assert_eq!(problems.len(), 3);
+    let [problem, update, recovery] = problems.as_slice() else { unreachable!() };
+    assert_eq!((&problem["state"], &problem["version"], &problem["severity"]), (&json!("open"), &json!(1), &json!(4)));
+    assert_eq!(problem["name"], "Web application down on Web 01 – Schaufenster");
+    assert_eq!(problem["host"], json!({"id": "10680", "host": "web-01", "name": "Web 01 – Schaufenster"}));
+    assert_eq!((&update["acknowledged"], &update["version"]), (&json!(true), &json!(2)));
+    assert_eq!(update["last_update"]["message"], "on it");
+    assert_eq!((&recovery["state"], &recovery["version"]), (&json!("resolved"), &json!(3)));
+    assert!(recovery["resolved_at"].as_i64().unwrap() >= recovery["opened_at"].as_i64().unwrap());
+}
+
+#[tokio::test]
+async fn a_change_is_also_in_its_host_s_and_its_groups_channels() {
+    let world = World::new().await;
+    world.viewer("c1").await;
+    for (id, channel) in [(2, "status:host:web-01"), (3, "status:group:Site%20A%2FWeb%20servers")] {
+        let command = json!({"id": id, "subscribe": {"channel": channel}}).to_string();
+        assert!(world.send("c1", &command).await[0]["subscribe"].is_object());
+    }
+    world.notify(&recorded("recommended/v7.0-problem")).await;
+    world.drain_bus().await;
+    let lines = world.posts.lines("c1");
+    let channels: BTreeSet<_> = lines.iter().filter_map(|line| line.pointer("/push/channel")?.as_str()).collect();
+    assert_eq!(channels, BTreeSet::from(["status:host:web-01", "status:group:Site%20A%2FWeb%20servers"]));
+}
+
+/// P4 and P8 through the whole path: what a viewer is shown in the end does not depend on order or repetition.
+#[tokio::test]
+async fn late_repeated_and_reordered_messages_show_the_same_board() {
+    for version in ["v6.0", "v7.0"] {
+        let bodies = all_recorded(version);
+        let in_order = World::new().await;
+        for (_, body) in &bodies {
+            assert_eq!(in_order.notify(body).await.status(), 200);
+        }
+        in_order.drain_bus().await;
+        in_order.viewer("c1").await;
+        let expected = board(&in_order, "c1").await;
+        assert!(expected.len() > 3, "{expected:?}");
+
+        let shuffled = World::new().await;
+        let (odd, even): (Vec<_>, Vec<_>) = bodies.iter().enumerate().partition(|(n, _)| n % 2 == 1);
+        for (_, (_, body)) in even.iter().rev().chain(odd.iter().rev()).chain(even.iter()).chain(odd.iter()) {
+            shuffled.notify(body).await;
+        }
+        shuffled.drain_bus().await;
+        shuffled.viewer("c1").await;
+        assert_eq!(board(&shuffled, "c1").await, expected, "{version}");
+    }
+}
+
+/// The board without the versions, which count changes and so depend on the order.
+async fn board(world: &World, id: &str) -> Vec<Value> {
+    let mut problems = world.snapshot(id).await.problems;
+    for problem in &mut problems {
+        problem.as_object_mut().unwrap().remove("version");
+    }
+    problems
+}
+
+#[tokio::test]
+async fn a_repeated_message_publishes_nothing_new() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    let body = recorded("recommended/v7.0-problem");
+    for _ in 0..3 {
+        world.notify(&body).await;
+        world.drain_bus().await;
+    }
+    assert_eq!(world.published("c1").len(), 1);
+    // EventBridge may deliver twice at once
+    let message = world.bus.messages().remove(0);
+    let again = || status_router::handle(&world.router, bus_event(message.clone()));
+    let (one, two) = tokio::join!(again(), again());
+    one.unwrap();
+    two.unwrap();
+    assert_eq!(world.published("c1").len(), 1);
+}
+
+/// Fails when the snapshot's position is read after its state: the change in between would be in neither.
+#[tokio::test]
+async fn a_viewer_that_subscribes_from_its_snapshot_misses_nothing() {
+    let world = World::new().await;
+    let bodies = all_recorded("v7.0");
+    for (_, body) in &bodies[..9] {
+        world.notify(body).await;
+    }
+    world.drain_bus().await;
+    world.viewer("c1").await;
+    let snapshot = world.snapshot("c1").await;
+    for (_, body) in &bodies[9..] {
+        world.notify(body).await;
+    }
+    world.drain_bus().await;
+    let request = json!({"id": 7, "subscribe": {"channel": "status:all", "recover": true, "offset": snapshot.offset}});
+    let reply = world.send("c1", &request.to_string()).await.remove(0);
+    assert_eq!(reply["subscribe"]["recovered"], true, "{reply}");
+
+    let mut open: std::collections::BTreeMap<String, Value> =
+        snapshot.problems.into_iter().map(|problem| (problem["event_id"].to_string(), problem)).collect();
+    for publication in reply["subscribe"]["publications"].as_array().unwrap() {
+        let problem = &publication["data"]["problem"];
+        let key = problem["event_id"].to_string();
+        if open.get(&key).is_some_and(|known| known["version"].as_u64() >= problem["version"].as_u64()) {
+            continue;
+        }
+        if problem["state"] == "open" { open.insert(key, problem.clone()) } else { open.remove(&key) };
+    }
+    let mut expected = world.snapshot("c1").await.problems;
+    let mut shown: Vec<Value> = open.into_values().collect();
+    for problems in [&mut expected, &mut shown] {
+        problems.sort_by_key(|problem| problem["event_id"].to_string());
+    }
+    assert_eq!(shown, expected);
+}
+
+#[tokio::test]
+async fn a_snapshot_of_2000_problems_comes_in_pages_that_fit_a_frame() {
+    let world = World::new().await;
+    let template: Value = serde_json::from_str(&recorded("recommended/v7.0-problem")).unwrap();
+    let messages: Vec<_> = (0..2000)
+        .map(|n| {
+            let mut body = template.clone();
+            body["event_id"] = json!((100_000 + n).to_string());
+            body["host_id"] = json!((n % 50).to_string());
+            body["host_host"] = json!(format!("web-{}", n % 50));
+            let zone = "auto".parse().unwrap();
+            signalbox_zabbix::status_changed(body.to_string().as_bytes(), 0, &zone).unwrap()
+        })
+        .collect();
+    for chunk in messages.chunks(64) {
+        let applied = chunk.iter().map(|message| world.tables.status.apply(message, 1_795_000_000));
+        futures::future::try_join_all(applied).await.unwrap();
+    }
+    world.viewer("c1").await;
+    let snapshot = world.snapshot("c1").await;
+    let ids: BTreeSet<_> = snapshot.problems.iter().map(|problem| problem["event_id"].to_string()).collect();
+    assert_eq!((snapshot.problems.len(), ids.len(), snapshot.hosts.len()), (2000, 2000, 50));
+    assert!(snapshot.pages > 5, "{} pages", snapshot.pages);
+}
+
+#[tokio::test]
+async fn an_unknown_trigger_is_shown_and_is_no_problem() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    world.notify(&recorded("v7.0/20-internal-trigger-unknown")).await;
+    world.drain_bus().await;
+    let shown = &world.published("c1")[0];
+    assert_eq!((&shown["kind"], &shown["state"]), (&json!("internal"), &json!("open")));
+    assert!(shown["error"].as_str().unwrap().contains("division by zero"));
+    world.notify(&recorded("v7.0/21-internal-trigger-normal")).await;
+    world.drain_bus().await;
+    assert_eq!(world.published("c1")[1]["state"], "resolved");
+}
+
+#[tokio::test]
+async fn several_problems_of_one_trigger_stand_side_by_side() {
+    let world = World::new().await;
+    world.viewer("c1").await;
+    for name in ["v7.0/16-problem-multiple-1", "v7.0/17-problem-multiple-2"] {
+        world.notify(&recorded(name)).await;
+    }
+    world.drain_bus().await;
+    let problems = world.snapshot("c1").await.problems;
+    assert_eq!(problems.len(), 2);
+    assert_eq!(problems[0]["trigger_id"], problems[1]["trigger_id"]);
+}
+
+#[tokio::test]
+async fn what_recovered_lately_is_in_the_snapshot_and_hosts_stay_known() {
+    let world = World::new().await;
+    let now = signalbox_lambda::now_ms() / 1000;
+    let mut message = {
+        let zone = "auto".parse().unwrap();
+        signalbox_zabbix::status_changed(recorded("recommended/v7.0-recovery").as_bytes(), 0, &zone).unwrap()
+    };
+    message.at = now - 60;
+    message.opened_at = now - 600;
+    message.recovery.as_mut().unwrap().at = now - 60;
+    status_router::handle(&world.router, bus_event(message)).await.unwrap();
+    world.viewer("c1").await;
+    let snapshot = world.snapshot("c1").await;
+    assert!(snapshot.problems.is_empty());
+    assert_eq!(snapshot.recent, [json!({"opened_at": now - 600, "resolved_at": now - 60, "severity": 4})]);
+    assert_eq!(snapshot.hosts[0]["host"], "web-01");
+}
+
+#[tokio::test]
+async fn nothing_reaches_the_bus_that_was_refused() {
+    let world = World::new().await;
+    for (body, status) in [("no json", 400), ("[]", 400), ("{}", 422), (r#"{"event_id":"x"}"#, 422)] {
+        assert_eq!(world.notify(body).await.status(), status, "{body}");
+    }
+    let huge = format!(r#"{{"event_id":"1","x":"{}"}}"#, "x".repeat(256 * 1024));
+    assert_eq!(world.notify(&huge).await.status(), 413);
+    assert!(world.bus.messages().is_empty());
+}

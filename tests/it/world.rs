@@ -1,0 +1,226 @@
+//! The functions wired together in one process: the real handlers, a real DynamoDB API, a gateway that records and a bus that
+//! is drained by hand.
+
+use std::{path::Path, sync::Arc};
+
+use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
+use lambda_http::{Body, Request, Response};
+use serde_json::{Value, json};
+use signalbox_auth::{SIGNATURE_HEADER, TIMESTAMP_HEADER, TokenVerifier, WebhookSecret};
+use signalbox_bus::{Bus, Recording};
+use signalbox_channels::ChannelsConfig;
+use signalbox_connections::testing::Tables;
+use signalbox_lambda::now_ms;
+use signalbox_messages::{BusEvent, SOURCE, STATUS_CHANGED, StatusChanged};
+use signalbox_publishing::{Gateway, Publisher, Recorded};
+
+/// `TOKEN_HMAC_SECRET` of events/README.md.
+pub(crate) const TOKEN_SECRET: &str = "example-token-secret-0123456789abcdef";
+/// `WEBHOOK_SECRET` of events/README.md, and of the recorded requests.
+pub(crate) const WEBHOOK_SECRET: &str = "example-shared-secret";
+/// An allowed origin.
+pub(crate) const ORIGIN: &str = "https://status.example.org";
+pub(crate) struct World {
+    pub(crate) tables: Tables,
+    pub(crate) posts: Arc<Recorded>,
+    pub(crate) connect: ws_connect::State,
+    pub(crate) disconnect: ws_disconnect::State,
+    pub(crate) default: ws_default::State,
+    pub(crate) webhook: zabbix_webhook::State,
+    pub(crate) router: status_router::State,
+    pub(crate) bus: Recording,
+    routed: std::sync::Mutex<usize>,
+}
+
+impl World {
+    pub(crate) async fn new() -> Self {
+        let tables = Tables::start().await;
+        let posts = Arc::new(Recorded::default());
+        let publisher = Publisher::new(tables.connections.clone(), Gateway::Recorded(posts.clone()));
+        let channels = ChannelsConfig::parse(include_str!("../../channels.json")).unwrap();
+        let bus = Recording::default();
+        Self {
+            connect: ws_connect::State::new(tables.connections.clone(), ORIGIN),
+            disconnect: ws_disconnect::State::new(tables.connections.clone()),
+            default: ws_default::State {
+                publisher: publisher.clone(),
+                status: tables.status.clone(),
+                channels: channels.clone(),
+                tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
+                allow_anonymous: false,
+            },
+            webhook: zabbix_webhook::State {
+                secret: WebhookSecret::new(WEBHOOK_SECRET).unwrap(),
+                zone: "auto".parse().unwrap(),
+                bus: Bus::Recorded(bus.clone()),
+            },
+            router: status_router::State { status: tables.status.clone(), publisher, channels },
+            bus,
+            posts,
+            tables,
+            routed: std::sync::Mutex::new(0),
+        }
+    }
+
+    /// Opens a socket.
+    pub(crate) async fn open(&self, id: &str) {
+        let response = ws_connect::handle(&self.connect, socket_event(id, "CONNECT", None, Some(ORIGIN))).await;
+        assert_eq!(response.unwrap().status_code, 200);
+    }
+
+    /// Sends a frame and returns what the connection was posted meanwhile, line by line.
+    pub(crate) async fn send(&self, id: &str, frame: &str) -> Vec<Value> {
+        let before = self.posts.lines(id).len();
+        let response = ws_default::handle(&self.default, socket_event(id, "MESSAGE", Some(frame), None)).await.unwrap();
+        assert_eq!((response.status_code, response.body), (200, None), "nothing but a bare 200 may reach the socket");
+        self.posts.lines(id).split_off(before)
+    }
+
+    /// Opens a socket and connects as anna.
+    pub(crate) async fn viewer(&self, id: &str) {
+        self.open(id).await;
+        let lines = self.send(id, &connect_command(1, &token("anna"))).await;
+        assert!(lines[0]["connect"]["client"].is_string(), "{lines:?}");
+    }
+
+    /// Opens a socket, connects and subscribes to all problems.
+    pub(crate) async fn watcher(&self, id: &str) {
+        self.viewer(id).await;
+        let lines = self.send(id, r#"{"id":2,"subscribe":{"channel":"status:all"}}"#).await;
+        assert!(lines[0]["subscribe"]["recoverable"].as_bool().unwrap(), "{lines:?}");
+    }
+
+    /// Posts a body to the webhook, signed now.
+    pub(crate) async fn notify(&self, body: &str) -> Response<Body> {
+        let (timestamp, signature) = self.webhook.secret.sign(now_ms() / 1000, body.as_bytes());
+        let request = Request::new(Body::Text(body.to_owned()));
+        let (mut parts, body) = request.into_parts();
+        parts.headers.insert(TIMESTAMP_HEADER, timestamp.parse().unwrap());
+        parts.headers.insert(SIGNATURE_HEADER, signature.parse().unwrap());
+        zabbix_webhook::handle(&self.webhook, Request::from_parts(parts, body)).await
+    }
+
+    /// Routes what is on the bus and was not routed yet.
+    pub(crate) async fn drain_bus(&self) {
+        loop {
+            let next = {
+                let mut routed = self.routed.lock().unwrap();
+                let message = self.bus.messages().get(*routed).cloned();
+                *routed += usize::from(message.is_some());
+                message
+            };
+            let Some(message) = next else { return };
+            status_router::handle(&self.router, bus_event(message)).await.unwrap();
+        }
+    }
+
+    /// All pages of the snapshot, as a viewer reads them.
+    pub(crate) async fn snapshot(&self, id: &str) -> Snapshot {
+        let mut snapshot = Snapshot::default();
+        let mut cursor = Value::Null;
+        for command in 100.. {
+            let request = json!({"id": command, "rpc": {"method": "status.snapshot", "data": {"cursor": cursor}}});
+            let lines = self.send(id, &request.to_string()).await;
+            assert_eq!(lines.len(), 1, "{lines:?}");
+            assert!(lines[0].to_string().len() <= 128 * 1024);
+            let data = &lines[0]["rpc"]["data"];
+            snapshot.problems.extend(data["problems"].as_array().unwrap().iter().cloned());
+            snapshot.hosts.extend(data["hosts"].as_array().unwrap().iter().cloned());
+            snapshot.recent.extend(data["recent"].as_array().unwrap().iter().cloned());
+            snapshot.offset = snapshot.offset.or(data["position"]["offset"].as_u64());
+            snapshot.pages += 1;
+            cursor = data["cursor"].clone();
+            if cursor.is_null() {
+                break;
+            }
+        }
+        snapshot
+    }
+
+    /// The problems that were published to a connection, in order.
+    pub(crate) fn published(&self, id: &str) -> Vec<Value> {
+        let lines = self.posts.lines(id);
+        lines.iter().filter_map(|line| line.pointer("/push/pub/data/problem").cloned()).collect()
+    }
+}
+
+/// What `status.snapshot` tells.
+#[derive(Debug, Default)]
+pub(crate) struct Snapshot {
+    pub(crate) problems: Vec<Value>,
+    pub(crate) hosts: Vec<Value>,
+    pub(crate) recent: Vec<Value>,
+    pub(crate) offset: Option<u64>,
+    pub(crate) pages: usize,
+}
+
+/// A viewer's token without an end.
+pub(crate) fn token(user: &str) -> String {
+    signed(&json!({ "sub": user }), TOKEN_SECRET)
+}
+
+/// A token of these claims.
+pub(crate) fn signed(claims: &Value, secret: &str) -> String {
+    let key = jsonwebtoken::EncodingKey::from_secret(secret.as_bytes());
+    jsonwebtoken::encode(&jsonwebtoken::Header::default(), claims, &key).unwrap()
+}
+
+pub(crate) fn connect_command(id: u32, token: &str) -> String {
+    json!({"id": id, "connect": {"token": token, "name": "js"}}).to_string()
+}
+
+/// What API Gateway hands to a WebSocket route.
+pub(crate) fn socket_event(
+    id: &str,
+    kind: &str,
+    body: Option<&str>,
+    origin: Option<&str>,
+) -> ApiGatewayWebsocketProxyRequest {
+    let mut event = json!({
+        "requestContext": {
+            "routeKey": if kind == "MESSAGE" { "$default" } else { "$connect" },
+            "eventType": kind,
+            "connectionId": id,
+            "messageId": "m",
+            "stage": "live",
+            "requestTimeEpoch": now_ms(),
+            "connectedAt": now_ms(),
+            "requestId": "r",
+            "apiId": "a",
+        },
+        "isBase64Encoded": false,
+        "body": body,
+    });
+    if let Some(origin) = origin {
+        event["headers"] = json!({ "Origin": origin });
+    }
+    serde_json::from_value(event).unwrap()
+}
+
+/// What EventBridge hands to a target.
+pub(crate) fn bus_event(message: StatusChanged) -> BusEvent<StatusChanged> {
+    BusEvent {
+        id: "b".to_owned(),
+        detail_type: STATUS_CHANGED.to_owned(),
+        source: SOURCE.to_owned(),
+        detail: message,
+    }
+}
+
+/// Bodies that Zabbix really sent: `recommended/v7.0-problem`, `v7.0/08-recovery-high` …
+pub(crate) fn recorded(name: &str) -> String {
+    let path = Path::new(env!("CARGO_MANIFEST_DIR")).join(format!("../shared/zabbix/fixtures/{name}.json"));
+    let fixture: Value = serde_json::from_slice(&std::fs::read(&path).unwrap()).unwrap();
+    fixture["raw_body"].as_str().unwrap().to_owned()
+}
+
+/// All recorded bodies of a version, in the order in which Zabbix sent them.
+pub(crate) fn all_recorded(version: &str) -> Vec<(String, String)> {
+    let folder = Path::new(env!("CARGO_MANIFEST_DIR")).join("../shared/zabbix/fixtures").join(version);
+    let mut names: Vec<String> = std::fs::read_dir(folder)
+        .unwrap()
+        .map(|entry| entry.unwrap().file_name().into_string().unwrap().trim_end_matches(".json").to_owned())
+        .collect();
+    names.sort();
+    names.into_iter().map(|name| (name.clone(), recorded(&format!("{version}/{name}")))).collect()
+}

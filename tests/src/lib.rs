@@ -1,1 +1,0 @@
-//! Flows through the real handlers, and the whole on the local cloud.
