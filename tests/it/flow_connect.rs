@@ -174,6 +174,18 @@ async fn a_disconnect_removes_everything_of_a_connection() {
     assert_eq!(ws_disconnect::handle(&world.disconnect, event).await.unwrap().status_code, 200);
 }
 
+/// API Gateway takes the route from the message's `__route`, so a client can name `$connect` and `$disconnect`.
+#[tokio::test]
+async fn a_message_that_names_another_route_does_nothing() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    let message = |id| socket_event(id, "MESSAGE", Some(r#"{"__route":"$disconnect"}"#), None);
+    assert_eq!(ws_disconnect::handle(&world.disconnect, message("c1")).await.unwrap().status_code, 200);
+    assert!(world.tables.connections.connection("c1").await.unwrap().is_some());
+    assert_eq!(ws_connect::handle(&world.connect, message("c2")).await.unwrap().status_code, 200);
+    assert_eq!(world.tables.connections.connection("c2").await.unwrap(), None);
+}
+
 #[tokio::test]
 async fn a_message_of_a_connection_without_a_row_is_answered_with_a_retry() {
     let world = World::new().await;

@@ -133,10 +133,10 @@ async fn a_viewer_that_subscribes_from_its_snapshot_misses_nothing() {
 }
 
 #[tokio::test]
-async fn a_snapshot_of_2000_problems_comes_in_pages_that_fit_a_frame() {
+async fn a_large_snapshot_comes_in_pages_that_fit_a_frame() {
     let world = World::new().await;
     let template: Value = serde_json::from_str(&recorded("recommended/v7.0-problem")).unwrap();
-    let messages: Vec<_> = (0..2000)
+    let messages: Vec<_> = (0..500)
         .map(|n| {
             let mut body = template.clone();
             body["event_id"] = json!((100_000 + n).to_string());
@@ -153,8 +153,8 @@ async fn a_snapshot_of_2000_problems_comes_in_pages_that_fit_a_frame() {
     world.viewer("c1").await;
     let snapshot = world.snapshot("c1").await;
     let ids: BTreeSet<_> = snapshot.problems.iter().map(|problem| problem["event_id"].to_string()).collect();
-    assert_eq!((snapshot.problems.len(), ids.len(), snapshot.hosts.len()), (2000, 2000, 50));
-    assert!(snapshot.pages > 5, "{} pages", snapshot.pages);
+    assert_eq!((snapshot.problems.len(), ids.len(), snapshot.hosts.len()), (500, 500, 50));
+    assert!(snapshot.pages > 2, "{} pages", snapshot.pages);
 }
 
 #[tokio::test]

@@ -34,7 +34,7 @@ impl State {
         let gateway = ApiGateway::new(&aws, &env::require("CONNECTIONS_ENDPOINT")?).await?;
         Ok(Self {
             status: StatusTable::new(&aws, env::require("STATUS_TABLE")?),
-            publisher: Publisher::new(table, Gateway::ApiGateway(gateway)),
+            publisher: Publisher::new(table, Gateway::ApiGateway(Box::new(gateway))),
             channels: ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?,
         })
     }

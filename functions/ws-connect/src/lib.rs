@@ -38,8 +38,13 @@ impl State {
 /// 200 admits, 403 is a foreign origin, 503 a table that does not answer.
 pub async fn handle(state: &State, request: ApiGatewayWebsocketProxyRequest) -> anyhow::Result<ApiGatewayProxyResponse> {
     let connection_id = request.request_context.connection_id.as_deref().context("event has no connection id")?;
-    let origin = request.headers.get("origin").and_then(|origin| origin.to_str().ok());
     let mut response = ApiGatewayProxyResponse::default();
+    if request.request_context.event_type.as_deref() != Some("CONNECT") {
+        // a client that names this route in a message (template.yaml, RouteSelectionExpression) gets nothing by it
+        response.status_code = 200;
+        return Ok(response);
+    }
+    let origin = request.headers.get("origin").and_then(|origin| origin.to_str().ok());
     response.status_code = if state.allows(origin) {
         match state.table.admit(connection_id, now_ms() / 1000).await {
             Ok(_) => {

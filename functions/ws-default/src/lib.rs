@@ -39,14 +39,14 @@ impl State {
         let aws = boot.aws()?;
         let table = ConnectionTable::new(&aws, env::require("CONNECTION_TABLE")?);
         let gateway = ApiGateway::new(&aws, &env::require("CONNECTIONS_ENDPOINT")?).await?;
-        let secret = env::optional("TOKEN_HMAC_SECRET");
+        let (secret, jwks_url) = (env::optional("TOKEN_HMAC_SECRET"), env::optional("TOKEN_JWKS_URL"));
         Ok(Self {
-            publisher: Publisher::new(table, Gateway::ApiGateway(gateway)),
+            publisher: Publisher::new(table, Gateway::ApiGateway(Box::new(gateway))),
             status: StatusTable::new(&aws, env::require("STATUS_TABLE")?),
             channels: ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?,
             tokens: TokenVerifier::new(
                 secret.as_deref(),
-                env::optional("TOKEN_JWKS_URL"),
+                jwks_url.as_deref(),
                 env::optional("TOKEN_AUDIENCE"),
                 env::optional("TOKEN_ISSUER"),
             )?,

@@ -29,12 +29,16 @@ impl State {
 /// Always 200: nobody is there any more to be told otherwise.
 pub async fn handle(state: &State, request: ApiGatewayWebsocketProxyRequest) -> anyhow::Result<ApiGatewayProxyResponse> {
     let connection_id = request.request_context.connection_id.as_deref().context("event has no connection id")?;
+    let mut response = ApiGatewayProxyResponse::default();
+    response.status_code = 200;
+    if request.request_context.event_type.as_deref() != Some("DISCONNECT") {
+        // a message that names this route (template.yaml, RouteSelectionExpression): the socket is still there
+        return Ok(response);
+    }
     let (removed, channels) = state.table.remove(connection_id).await?;
     if removed {
         metrics::counter!("Disconnected").increment(1);
     }
     info!(removed, subscriptions = channels.len(), code = request.request_context.disconnect_status_code, "disconnected");
-    let mut response = ApiGatewayProxyResponse::default();
-    response.status_code = 200;
     Ok(response)
 }

@@ -13,7 +13,7 @@ use tokio::sync::Mutex;
 use crate::token::TokenError;
 
 /// Keys are fetched again after an hour, and when a token names one that is not there: that is how providers rotate.
-const FRESH: Duration = Duration::from_secs(60 * 60);
+const FRESH: Duration = Duration::from_hours(1);
 /// Not more often than this, whatever tokens name.
 const PAUSE: Duration = Duration::from_secs(10);
 const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
@@ -28,7 +28,7 @@ pub(crate) struct Jwks {
 }
 
 impl Jwks {
-    pub(crate) fn new(url: String) -> Result<Self, TokenError> {
+    pub(crate) fn new(url: &str) -> Result<Self, TokenError> {
         let unusable = |cause: &dyn std::fmt::Display| TokenError::KeysUnavailable(format!("JWKS URL: {cause}"));
         let https = HttpsConnectorBuilder::new()
             .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())

@@ -57,7 +57,7 @@ impl TokenVerifier {
     /// A verifier without keys refuses every token; audience and issuer are checked only where they are given.
     pub fn new(
         hmac_secret: Option<&str>,
-        jwks_url: Option<String>,
+        jwks_url: Option<&str>,
         audience: Option<String>,
         issuer: Option<String>,
     ) -> Result<Self, TokenError> {

@@ -36,7 +36,7 @@ impl Default for Namespace {
         Self {
             history_size: 0,
             history_ttl: Duration::ZERO,
-            history_meta_ttl: Duration::from_secs(30 * 24 * 60 * 60),
+            history_meta_ttl: Duration::from_hours(30 * 24),
             force_positioning: false,
             allow_positioning: false,
             force_recovery: false,
@@ -104,9 +104,8 @@ impl ChannelsConfig {
         let mut namespaces = BTreeMap::new();
         // serde cannot both flatten and deny unknown fields: the name is taken out first
         for mut options in channel.namespaces {
-            let name = match options.remove("name") {
-                Some(serde_json::Value::String(name)) => name,
-                _ => return Err(ConfigError::Name(String::new())),
+            let Some(serde_json::Value::String(name)) = options.remove("name") else {
+                return Err(ConfigError::Name(String::new()));
             };
             let allowed = |byte: u8| byte.is_ascii_alphanumeric() || byte == b'_' || byte == b'-';
             if name.len() < 2 || !name.bytes().all(allowed) {

@@ -177,7 +177,7 @@ impl StatusTable {
             .expression_attribute_values(":version", number(event));
         match put.send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) => Ok(()),
             Err(error) => Err(error).context("note host"),
         }
     }

@@ -217,7 +217,7 @@ impl ConnectionTable {
             .expression_attribute_values(":false", boolean(false));
         match update.send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(|e| e.is_conditional_check_failed_exception()) => Ok(()),
+            Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception) => Ok(()),
             Err(error) => Err(error).context("note a row caught up"),
         }
     }

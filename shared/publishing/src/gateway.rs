@@ -59,7 +59,7 @@ impl Frame {
 #[derive(Debug, Clone)]
 pub enum Gateway {
     /// API Gateway's `@connections`; in production, and on the local cloud.
-    ApiGateway(ApiGateway),
+    ApiGateway(Box<ApiGateway>),
     /// Records posts and fails them by script; in tests.
     #[cfg(feature = "testing")]
     Recorded(std::sync::Arc<Recorded>),

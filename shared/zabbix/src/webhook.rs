@@ -213,7 +213,7 @@ fn groups(payload: &Payload) -> Vec<String> {
     let mut groups: Vec<String> = list.split(", ").filter_map(meaningful).collect();
     groups.sort();
     groups.dedup();
-    groups
+    within(groups, MAX_GROUP_BYTES)
 }
 
 fn tags(payload: &Payload) -> Vec<Tag> {
@@ -223,7 +223,24 @@ fn tags(payload: &Payload) -> Vec<Tag> {
     };
     tags.sort();
     tags.dedup();
-    tags
+    within(tags, MAX_TAG_BYTES)
+}
+
+/// Bytes of JSON that tags and groups may take. With every text at its limit a problem still fits one publication (120 KB)
+/// and one page of a snapshot; real ones have a tenth of this. A message is not refused over it: the problem counts.
+const MAX_TAG_BYTES: usize = 16 * 1024;
+const MAX_GROUP_BYTES: usize = 8 * 1024;
+
+/// The first items that fit.
+fn within<T: serde::Serialize>(mut items: Vec<T>, most: usize) -> Vec<T> {
+    let mut bytes = 0;
+    let fitting = items.iter().take_while(|item| {
+        bytes += serde_json::to_string(item).map_or(most, |json| json.len() + 1);
+        bytes <= most
+    });
+    let fitting = fitting.count();
+    items.truncate(fitting);
+    items
 }
 
 /// `{EVENT.TAGSJSON}` if it is there, else `{EVENT.TAGS}`, where a name ends at its first colon.

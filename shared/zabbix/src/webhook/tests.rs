@@ -473,3 +473,27 @@ proptest! {
         let _ = status_changed(Value::Object(fields).to_string().as_bytes(), accepted_at_ms, &zone);
     }
 }
+
+/// A problem must fit one publication and one page of a snapshot whatever Zabbix sends.
+#[test]
+fn the_largest_problem_fits_a_publication() {
+    let long = "\u{1}x\"".repeat(2_000);
+    let mut body: Value = serde_json::from_str(
+        &std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/fixtures/recommended/v7.0-update.json"))
+            .map(|fixture| serde_json::from_str::<Value>(&fixture).unwrap()["raw_body"].as_str().unwrap().to_owned())
+            .unwrap(),
+    )
+    .unwrap();
+    for field in ["event_name", "event_opdata", "event_update_action", "event_update_message", "user_fullname"] {
+        body[field] = json!(long);
+    }
+    body["trigger_url"] = json!(format!("https://{long}"));
+    body["event_tags"] = (0..400).map(|n| json!({"tag": format!("{n}{}", &long[..240]), "value": long[..240]})).collect();
+    body["trigger_hostgroup_name"] = json!(vec![&long[..240]; 400].iter().enumerate().fold(String::new(), |list, (n, name)| {
+        format!("{list}{n}{name}, ")
+    }));
+    let message = status_changed(body.to_string().as_bytes(), 0, &Zone::Auto).unwrap();
+    assert!(!message.detail.tags.is_empty() && !message.detail.groups.is_empty());
+    let view = serde_json::to_string(&crate::Problem::first(&message).view()).unwrap();
+    assert!(view.len() < 100 * 1024, "{}", view.len());
+}
