@@ -5,7 +5,8 @@
 2. EventBridge hands events to Lambda as AWS does: asynchronously, tried again after an error, then given to the function's
    on-failure destination. MiniStack tries once and drops the event, though its own `Event` invocations do it right.
 3. Secrets that a template has generated leave out punctuation where it says so: people paste them into shells and headers.
-4. It stops, and saves its state, when whoever started it ends (standard input is a pipe that only the starter holds).
+4. It stops, and saves its state, when whoever started it ends (standard input is a pipe that only the starter holds). The
+   file named as its argument says that all is ready: it is removed then.
 """
 
 import inspect
@@ -81,9 +82,13 @@ def with_punctuation_excluded():
     provisioners._sm_secret_string = secret_string
 
 
-def stop_with_starter():
+def stop_with_starter(ready_file):
     def watch():
         while os.read(0, 4096):
+            pass
+        try:
+            os.remove(ready_file)
+        except OSError:
             pass
         os.kill(os.getpid(), signal.SIGTERM)
         time.sleep(STOP_SECONDS)
@@ -106,10 +111,11 @@ def main():
     without_nagle()
     with_retries_from_eventbridge()
     with_punctuation_excluded()
+    ready_file = sys.argv[1]
     sys.argv = ["ministack"]
     import ministack.app
 
-    stop_with_starter()
+    stop_with_starter(ready_file)
     try:
         ministack.app.main()
     finally:

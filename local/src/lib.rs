@@ -350,6 +350,7 @@ impl<'a> Start<'a> {
         let aws = Aws::new(wait_for(self.handle, async { aws::http_client() }), ports.aws);
         let mut children = Children::default();
 
+        ministack::move_saved_state(state, *ports)?;
         // MiniStack takes a second or two to be ready; cargo and Postgres do not need it.
         children.ministack = Some(ministack::spawn(&tools, state, *ports, options.auth, &logs.ministack)?);
         record(state, "ministack", children.ministack.as_ref());

@@ -21,6 +21,36 @@ const START: Duration = Duration::from_secs(60);
 /// How long it may take to close its connections and write its state. It kills itself after 20 s.
 pub(crate) const STOP: Duration = Duration::from_secs(25);
 
+/// Addresses are in MiniStack's saved state (a queue is found by its URL): moves them when this start has other ports.
+pub(crate) fn move_saved_state(state: &State, ports: Ports) -> Result<(), StartError> {
+    let trouble = |error: std::io::Error| StartError::failed("moving the state to other ports", error);
+    if let Some(before) = state.read_json::<Ports>("ports.json").filter(|&before| before != ports) {
+        for entry in std::fs::read_dir(state.path("ministack")).map_err(trouble)?.flatten() {
+            if entry.path().extension().is_some_and(|extension| extension == "json") {
+                let text = std::fs::read_to_string(entry.path()).map_err(trouble)?;
+                std::fs::write(entry.path(), moved(&text, before, ports)).map_err(trouble)?;
+            }
+        }
+    }
+    state.write_json("ports.json", &ports).map_err(trouble)
+}
+
+fn moved(text: &str, before: Ports, now: Ports) -> String {
+    let pairs =
+        [(before.aws, now.aws), (before.web, now.web), (before.postgres, now.postgres), (before.pooler, now.pooler)];
+    // In two rounds: the ranges may overlap.
+    let mut text = text.to_owned();
+    for (index, (old, _)) in pairs.iter().enumerate() {
+        for host in ["localhost", "127.0.0.1"] {
+            text = text.replace(&format!("{host}:{old}"), &format!("{host}:<port {index}>"));
+        }
+    }
+    for (index, (_, new)) in pairs.iter().enumerate() {
+        text = text.replace(&format!("<port {index}>"), &new.to_string());
+    }
+    text
+}
+
 /// Starts it. It is not ready yet, see [`wait_until_ready`].
 pub(crate) fn spawn(tools: &Tools, state: &State, ports: Ports, auth: bool, log: &File) -> Result<Guarded, StartError> {
     let trouble = |error: std::io::Error| StartError::failed("starting MiniStack", error);
@@ -35,6 +65,7 @@ pub(crate) fn spawn(tools: &Tools, state: &State, ports: Ports, auth: bool, log:
     command
         .arg("-I")
         .arg(&tools.launcher)
+        .arg(state.path("endpoints.json"))
         .env("HOME", state.path("tmp"))
         .env("TMPDIR", state.path("tmp"))
         // Without it functions in Rust would talk to the real AWS.
@@ -90,5 +121,21 @@ pub(crate) async fn wait_until_ready(
             return Err(StartError::interrupted());
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn addresses_in_the_saved_state_move_with_the_ports_even_when_the_ranges_overlap() {
+        let text =
+            "http://localhost:5000/q http://127.0.0.1:5001 postgres://u@127.0.0.1:5003/d at 5000 http://10.0.0.1:5000";
+        let moved = moved(text, Ports::from_base(5000).unwrap(), Ports::from_base(5001).unwrap());
+        assert_eq!(
+            moved,
+            "http://localhost:5001/q http://127.0.0.1:5002 postgres://u@127.0.0.1:5004/d at 5000 http://10.0.0.1:5000"
+        );
     }
 }

@@ -1,12 +1,14 @@
 use std::net::{Ipv4Addr, TcpListener};
 
+use serde::{Deserialize, Serialize};
+
 use crate::StartError;
 
 /// Ports above this are handed out by the kernel to outgoing connections: one of them may hold ours at any time.
 const FIRST_EPHEMERAL: u16 = 32768;
 
 /// The four ports of a local cloud, all on 127.0.0.1.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Ports {
     /// `base`: MiniStack, that is every AWS API, the WebSocket API and the HTTP API.
     pub aws: u16,
