@@ -145,3 +145,56 @@ async fn connect(config: &Config) -> Result<Client, Error> {
     });
     Ok(client)
 }
+
+#[cfg(all(test, feature = "testing"))]
+mod tests {
+    use std::time::Instant;
+
+    use tokio::net::{TcpListener, TcpStream};
+
+    use super::*;
+    use crate::testing::TestDatabase;
+
+    async fn grow_old(database: &Database) {
+        let mut slot = database.connection.lock().await;
+        slot.iter_mut().for_each(|idle| idle.since = SystemTime::UNIX_EPOCH);
+    }
+
+    #[tokio::test]
+    async fn a_connection_that_was_idle_for_long_and_still_lives_is_used_again() {
+        let test = TestDatabase::new().await;
+        for url in [&test.pooled_url, &test.direct_url] {
+            let database = Database::new(Config::from_url(url).unwrap());
+            database.connect().await.unwrap();
+            grow_old(&database).await;
+            let idle = database.connection.lock().await.take().unwrap();
+            assert!(idle.wake().await.is_some(), "{url}");
+        }
+    }
+
+    /// What a load balancer does that forgets a connection: packets go nowhere, and nobody says so.
+    #[tokio::test]
+    async fn a_connection_that_was_forgotten_on_the_way_costs_a_second_and_not_the_whole_time() {
+        let test = TestDatabase::new().await;
+        let address = test.direct_url.split(['@', '/']).nth(3).unwrap().to_owned();
+        let way = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = test.direct_url.replace(&address, &way.local_addr().unwrap().to_string());
+        let database = Database::new(Config::from_url(&url).unwrap());
+        let forward = async |until_forgotten: Duration| {
+            let (mut inside, _) = way.accept().await.unwrap();
+            let mut outside = TcpStream::connect(&address).await.unwrap();
+            let _ = timeout(until_forgotten, tokio::io::copy_bidirectional(&mut inside, &mut outside)).await;
+            (inside, outside)
+        };
+        let (forgotten, ()) =
+            tokio::join!(forward(Duration::from_millis(500)), async { database.connect().await.unwrap() });
+        grow_old(&database).await;
+        let started = Instant::now();
+        tokio::select! {
+            status = database.status() => assert!(status.is_ok(), "{status:?}"),
+            _ = forward(Duration::from_mins(1)) => {}
+        }
+        assert!(started.elapsed() < CHECK_TIMEOUT * 3, "{:?}", started.elapsed());
+        drop(forgotten);
+    }
+}

