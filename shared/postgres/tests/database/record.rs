@@ -1,7 +1,7 @@
 use std::sync::LazyLock;
 
 use proptest::{prelude::*, test_runner::TestRunner};
-use signalbox_messages::StatusChanged;
+use signalbox_messages::{ChangeKind, StatusChanged, Suppression, Update};
 use signalbox_postgres::{Recorded, testing::TestDatabase};
 
 use crate::{AGAIN, FIRST, count, dump, fixtures, model, problem, recovery, stored_problems};
@@ -188,6 +188,42 @@ async fn recorders_at_once_on_overlapping_batches_end_as_the_model_says() {
     assert_eq!(firsts.iter().sum::<i64>(), 60, "each message is the first for exactly one recorder: {firsts:?}");
     assert_eq!(count(&look, "status_events").await, 60);
     assert_eq!(stored_problems(&look).await, model(&messages).into_iter().collect::<Vec<_>>());
+}
+
+/// Different messages about the same problems: nothing but the rows of the problems keeps these recorders apart.
+#[tokio::test]
+async fn recorders_at_once_on_the_same_problems_lose_nothing_of_each_other() {
+    let test = TestDatabase::new().await;
+    let recorders: Vec<_> = (0..4).map(|_| test.open()).collect();
+    let mut all = Vec::new();
+    for round in 0..15 {
+        let opened: Vec<_> = (0..3).map(|n| problem(&format!("{round}-{n}"), 1_000, "web-1")).collect();
+        recorders[0].record(&opened).await;
+        let update = |of: &StatusChanged, at: i64| StatusChanged {
+            id: format!("{}.update.{at}", of.event_id),
+            kind: ChangeKind::Update,
+            at,
+            update: Some(Update { at, action: "commented".to_owned(), message: None, user: None }),
+            ..of.clone()
+        };
+        let suppress = |of: &StatusChanged| StatusChanged {
+            suppression: Some(Suppression { suppressed: true, until: None }),
+            ..update(of, 1_010)
+        };
+        let told: Vec<Vec<StatusChanged>> = vec![
+            opened.iter().map(|of| update(of, 1_030)).collect(),
+            opened.iter().rev().map(suppress).collect(),
+            opened.iter().map(|of| recovery(of, 1_020)).collect(),
+            opened.iter().rev().map(|of| StatusChanged { opened_at: 900, ..update(of, 1_001) }).collect(),
+        ];
+        let work = recorders.iter().zip(&told).map(|(database, batch)| database.record(batch));
+        for outcomes in futures::future::join_all(work).await {
+            assert_eq!(outcomes, [FIRST, FIRST, FIRST]);
+        }
+        all.extend(opened);
+        all.extend(told.into_iter().flatten());
+    }
+    assert_eq!(stored_problems(&test.look().await).await, model(&all));
 }
 
 /// However messages are split into batches and repeated, the rows are what the model says.
