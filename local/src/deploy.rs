@@ -134,15 +134,13 @@ impl Deploy<'_> {
                 return Err(error);
             }
             let text = std::fs::read_to_string(&log).unwrap_or_default();
-            let reason = match self.failed_resource().await {
-                Some(reason) => reason,
-                None => sam_error(&text).unwrap_or_else(|| error.to_string()),
+            let (reason, remedy) = match self.failed_resource().await {
+                Some(reason) => (reason, format!("functions log to {}", state.log("ministack").display())),
+                None => {
+                    (sam_error(&text).unwrap_or_else(|| error.to_string()), "correct it and start again".to_owned())
+                }
             };
-            return Err(StartError::new(
-                format!("deploying template.yaml failed: {reason}"),
-                format!("functions write to {}", state.log("ministack").display()),
-            )
-            .with_log(log));
+            return Err(StartError::new(format!("deploying template.yaml failed: {reason}"), remedy).with_log(log));
         }
         let stack = stack.filter(Stack::is_whole).ok_or_else(|| {
             StartError::failed("deploying template.yaml", "the stack is not complete afterwards").with_log(&log)

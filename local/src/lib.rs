@@ -245,7 +245,9 @@ impl Cloud {
             wait_for(runtime.handle(), ministack::wait_until_ready(aws, &mut ministack, &log, &interrupt))?;
         }
         children.ministack = Some(ministack);
-        Ok(())
+        // It was removed as MiniStack stopped: for that while not all was ready.
+        let written = self.state.write_json("endpoints.json", &self.endpoints);
+        written.map_err(|error| StartError::failed("writing endpoints.json", error))
     }
 
     /// What has ended though nobody stopped it, for example `Postgres`.
