@@ -1,0 +1,167 @@
+//! Every file of events/ is what its handler gets: read at compile time, decoded, and handled where nothing but the table is
+//! needed. `sam local invoke` uses the same files.
+
+use aws_lambda_events::{apigw::ApiGatewayWebsocketProxyRequest, sqs::SqsEvent};
+use lambda_http::request::LambdaRequest;
+use serde_json::Value;
+use signalbox_lambda::sqs;
+use signalbox_messages::{BusEvent, StatusChanged};
+
+use crate::world::World;
+
+macro_rules! event {
+    ($path:literal) => {
+        ($path, include_str!(concat!("../../events/", $path, ".json")))
+    };
+}
+
+const EVENTS: &[(&str, &str)] = &[
+    event!("migrate/create"),
+    event!("migrate/delete"),
+    event!("migrate/update"),
+    event!("query/history"),
+    event!("query/history-of-group"),
+    event!("query/status"),
+    event!("query/wrong-key"),
+    event!("recorder/batch"),
+    event!("recorder/batch-with-garbage"),
+    event!("status-router/problem"),
+    event!("status-router/recovery"),
+    event!("status-router/update"),
+    event!("ws-connect/authorized-origin"),
+    event!("ws-connect/foreign-origin"),
+    event!("ws-connect/no-origin"),
+    event!("ws-default/connect"),
+    event!("ws-default/connect-and-subscribe"),
+    event!("ws-default/connect-without-token"),
+    event!("ws-default/garbage"),
+    event!("ws-default/snapshot"),
+    event!("ws-default/unknown-command"),
+    event!("ws-disconnect/closed-by-client"),
+    event!("ws-disconnect/idle"),
+    event!("zabbix-webhook/bad-signature"),
+    event!("zabbix-webhook/no-event-id"),
+    event!("zabbix-webhook/no-signature"),
+    event!("zabbix-webhook/not-json"),
+    event!("zabbix-webhook/problem"),
+    event!("zabbix-webhook/recovery"),
+    event!("zabbix-webhook/update"),
+    event!("zabbix-webhook/v6-problem"),
+    event!("zabbix-webhook/v6-recovery"),
+    event!("zabbix-webhook/v6-update"),
+];
+
+fn event(path: &str) -> &'static str {
+    EVENTS.iter().find(|(name, _)| *name == path).unwrap().1
+}
+
+fn of(function: &str) -> impl Iterator<Item = &'static (&'static str, &'static str)> {
+    EVENTS.iter().filter(move |(name, _)| name.starts_with(&format!("{function}/")))
+}
+
+#[test]
+fn every_events_file_is_tested() {
+    let folder = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("../events");
+    let mut found = Vec::new();
+    for function in std::fs::read_dir(folder).unwrap().map(|entry| entry.unwrap().path()).filter(|path| path.is_dir()) {
+        for file in std::fs::read_dir(&function).unwrap().map(|entry| entry.unwrap().path()) {
+            let name = [function.file_name().unwrap(), file.file_stem().unwrap()].map(|part| part.to_str().unwrap());
+            found.push(name.join("/"));
+        }
+    }
+    found.sort();
+    let mut listed: Vec<_> = EVENTS.iter().map(|(name, _)| (*name).to_owned()).collect();
+    listed.sort();
+    assert_eq!(found, listed);
+}
+
+#[tokio::test]
+async fn socket_events_are_answered_as_the_readme_says() {
+    let world = World::new().await;
+    let socket = |path: &str| serde_json::from_str::<ApiGatewayWebsocketProxyRequest>(event(path)).unwrap();
+    for (path, status) in [
+        ("ws-connect/foreign-origin", 403),
+        ("ws-connect/authorized-origin", 200),
+        ("ws-connect/no-origin", 200),
+    ] {
+        assert_eq!(ws_connect::handle(&world.connect, socket(path)).await.unwrap().status_code, status, "{path}");
+    }
+    let id = socket("ws-default/connect").request_context.connection_id.unwrap();
+    let answers = async |path: &str| {
+        let before = world.posts.lines(&id).len();
+        assert_eq!(ws_default::handle(&world.default, socket(path)).await.unwrap().status_code, 200, "{path}");
+        world.posts.lines(&id).split_off(before)
+    };
+    assert!(answers("ws-default/connect-and-subscribe").await[1]["subscribe"].is_object());
+    assert!(answers("ws-default/snapshot").await[0]["rpc"]["data"]["problems"].is_array());
+    assert_eq!(answers("ws-default/unknown-command").await[0]["error"]["code"], 104);
+    assert_eq!(answers("ws-default/garbage").await[0]["push"]["disconnect"]["code"], 3501);
+    ws_connect::handle(&world.connect, socket("ws-connect/authorized-origin")).await.unwrap();
+    assert_eq!(answers("ws-default/connect-without-token").await[0]["push"]["disconnect"]["code"], 3501);
+    ws_connect::handle(&world.connect, socket("ws-connect/authorized-origin")).await.unwrap();
+    assert!(answers("ws-default/connect").await[0]["connect"].is_object());
+    for (path, _) in of("ws-disconnect") {
+        assert_eq!(ws_disconnect::handle(&world.disconnect, socket(path)).await.unwrap().status_code, 200, "{path}");
+    }
+    assert_eq!(world.tables.connections.connection(&id).await.unwrap(), None);
+}
+
+#[tokio::test]
+async fn router_events_are_routed() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    for path in ["status-router/problem", "status-router/update", "status-router/recovery"] {
+        let event: BusEvent<StatusChanged> = serde_json::from_str(event(path)).unwrap();
+        status_router::handle(&world.router, event).await.unwrap();
+    }
+    let states: Vec<_> = world.published("c1").iter().map(|problem| problem["state"].clone()).collect();
+    assert_eq!(states, ["open", "open", "resolved"]);
+}
+
+#[tokio::test]
+async fn webhook_events_are_stale_as_they_lie_and_taken_when_signed_again() {
+    let world = World::new().await;
+    for (path, text) in of("zabbix-webhook") {
+        let request = lambda_http::Request::from(serde_json::from_str::<LambdaRequest>(text).unwrap());
+        let (parts, body) = request.into_parts();
+        let stale = lambda_http::Request::from_parts(parts, lambda_http::Body::Text(text_of(&body)));
+        assert_eq!(zabbix_webhook::handle(&world.webhook, stale).await.status(), 401, "{path}");
+        let expected = match *path {
+            "zabbix-webhook/no-event-id" => 422,
+            "zabbix-webhook/not-json" => 400,
+            _ => 200,
+        };
+        assert_eq!(world.notify(&text_of(&body)).await.status(), expected, "{path}");
+    }
+}
+
+fn text_of(body: &lambda_http::Body) -> String {
+    String::from_utf8(body.to_vec()).unwrap()
+}
+
+#[tokio::test]
+async fn recorder_events_hold_what_the_recorder_records() {
+    for (path, records) in [("recorder/batch", 3), ("recorder/batch-with-garbage", 2)] {
+        let event: SqsEvent = serde_json::from_str(event(path)).unwrap();
+        let all = event.records.len();
+        let response = sqs::process(event, &sqs::DeadLetters::Redrive, async |batch: Vec<sqs::Record<BusEvent<StatusChanged>>>| {
+            assert_eq!(batch.len(), records, "{path}");
+            Ok(vec![sqs::Outcome::Stored; batch.len()])
+        })
+        .await;
+        assert_eq!(response.batch_item_failures.len(), all - records, "{path}: garbage goes to redrive");
+    }
+}
+
+#[test]
+fn query_and_migrate_events_have_the_shape_of_theirs() {
+    for (path, text) in of("query") {
+        let request = lambda_http::Request::from(serde_json::from_str::<LambdaRequest>(text).unwrap());
+        assert!(request.uri().path().ends_with("/api/status") || request.uri().path().ends_with("/history"), "{path}");
+        assert!(request.headers().contains_key("x-api-key"), "{path}");
+    }
+    for (path, text) in of("migrate") {
+        let request: Value = serde_json::from_str(text).unwrap();
+        assert!(request["ResponseURL"].is_string() && request["RequestType"].is_string(), "{path}");
+    }
+}
