@@ -37,7 +37,9 @@ impl fmt::Display for StartError {
             line.push_str(&one_line(&self.remedy));
         }
         if let Some(log) = &self.log {
-            line.push_str(&format!(" (log: {})", log.display()));
+            line.push_str(" (log: ");
+            line.push_str(&log.display().to_string());
+            line.push(')');
         }
         f.write_str(&line)
     }

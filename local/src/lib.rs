@@ -165,12 +165,13 @@ impl Cloud {
             .build()
             .map_err(|error| StartError::failed("starting threads", error))?;
         let handle = runtime.handle().clone();
-        let started = Start::new(&options, &handle).and_then(|start| start.run());
+        let interrupt = options.interrupt.clone();
+        let started = Start::new(options, handle).and_then(Start::run);
         match started {
             Ok(parts) => Ok(parts.into_cloud(runtime)),
             Err(error) => {
                 runtime.shutdown_background();
-                Err(if options.interrupt.is_raised() { StartError::interrupted() } else { error })
+                Err(if interrupt.is_raised() { StartError::interrupted() } else { error })
             }
         }
     }
@@ -287,11 +288,11 @@ fn wait_for<T: Send>(handle: &Handle, work: impl Future<Output = T> + Send) -> T
 }
 
 /// A start under way.
-struct Start<'a> {
-    options: &'a Options,
-    handle: &'a Handle,
+struct Start {
+    options: Options,
+    handle: Handle,
     progress: Progress,
-    interrupt: &'a Interrupt,
+    interrupt: Interrupt,
     workspace: Workspace,
     template: PathBuf,
     channels: PathBuf,
@@ -316,9 +317,9 @@ impl Parts {
     }
 }
 
-impl<'a> Start<'a> {
+impl Start {
     /// Checks everything that can be checked before anything is started.
-    fn new(options: &'a Options, handle: &'a Handle) -> Result<Self, StartError> {
+    fn new(options: Options, handle: Handle) -> Result<Self, StartError> {
         let progress = Progress::new(options.quiet);
         let ports = Ports::from_base(options.port_base)?;
         let workspace = Workspace::find()?;
@@ -332,7 +333,7 @@ impl<'a> Start<'a> {
         let dir = options.dir.clone().unwrap_or_else(|| workspace.root.join(".signalbox"));
         let state = State::open(&dir, options.fresh)?;
         ports.check_free()?;
-        let interrupt = &options.interrupt;
+        let interrupt = options.interrupt.clone();
         Ok(Self { options, handle, progress, interrupt, workspace, template, channels, python, ports, state })
     }
 
@@ -349,7 +350,7 @@ impl<'a> Start<'a> {
             postgres: state.begin_log("postgres")?,
             pgbouncer: state.begin_log("pgbouncer")?,
         };
-        let aws = Aws::new(wait_for(self.handle, async { aws::http_client() }), ports.aws);
+        let aws = Aws::new(wait_for(&self.handle, async { aws::http_client() }), ports.aws);
         let mut children = Children::default();
 
         ministack::move_saved_state(state, *ports)?;
@@ -374,22 +375,22 @@ impl<'a> Start<'a> {
         progress.long_step("functions (cargo build)", || {
             functions::build(workspace, &tools.guard, &state.log("cargo-build"), progress.is_quiet(), interrupt)
         })?;
-        let dist = match options.web {
-            false => None,
-            true => Some(
-                progress.step("board (npm)", || web::build(workspace, &tools.guard, &state.log("web"), interrupt))?,
-            ),
+        let dist = if options.web {
+            let build = || web::build(workspace, &tools.guard, &state.log("web"), interrupt);
+            Some(progress.step("board (npm)", build)?)
+        } else {
+            None
         };
         progress.step("MiniStack", || {
             let Some(child) = &mut children.ministack else { return Ok(()) };
-            wait_for(self.handle, ministack::wait_until_ready(&aws, child, &state.log("ministack"), interrupt))
+            wait_for(&self.handle, ministack::wait_until_ready(&aws, child, &state.log("ministack"), interrupt))
         })?;
         let outputs = self.deploy(&tools, &aws, &postgres)?;
         let endpoints = self.endpoints(&aws, &postgres, outputs)?;
         let web = match dist {
             None => None,
             Some(dist) => {
-                Some(wait_for(self.handle, web::Server::start(self.handle, &dist, ports.web, &endpoints.ws_url))?)
+                Some(wait_for(&self.handle, web::Server::start(&self.handle, &dist, ports.web, &endpoints.ws_url))?)
             }
         };
         if options.demo {
@@ -409,16 +410,16 @@ impl<'a> Start<'a> {
     fn deploy(&self, tools: &Tools, aws: &Aws, postgres: &Postgres) -> Result<Outputs, StartError> {
         let Self { progress, interrupt, state, .. } = self;
         let trouble = |error: anyhow::Error| StartError::failed("talking to MiniStack", format!("{error:#}"));
-        let parameters = wait_for(self.handle, self.parameters(aws, postgres)).map_err(trouble)?;
+        let parameters = wait_for(&self.handle, self.parameters(aws, postgres)).map_err(trouble)?;
         let bundle =
             functions::bundle(&self.workspace, state, &self.template, &self.channels, &deploy::digest(&parameters))?;
         let deploy = Deploy { tools, state, aws, bundle: &bundle, parameters: &parameters, interrupt };
-        let outputs = match wait_for(self.handle, deploy::unchanged(aws, state, &bundle, &parameters)) {
+        let outputs = match wait_for(&self.handle, deploy::unchanged(aws, state, &bundle, &parameters)) {
             Some(outputs) => outputs,
-            None => progress.step("sam deploy", || wait_for(self.handle, deploy.run()))?,
+            None => progress.step("sam deploy", || wait_for(&self.handle, deploy.run()))?,
         };
         let origins = self.origins();
-        wait_for(self.handle, deploy::set_what_is_dropped(aws, &outputs, &origins))
+        wait_for(&self.handle, deploy::set_what_is_dropped(aws, &outputs, &origins))
             .map_err(|error| StartError::failed("finishing the deploy", format!("{error:#}")))?;
         Ok(outputs)
     }
@@ -456,7 +457,7 @@ impl<'a> Start<'a> {
         };
         let secret = |name: &str| {
             let arn = output(name)?;
-            let value = wait_for(self.handle, aws.secret(&arn));
+            let value = wait_for(&self.handle, aws.secret(&arn));
             value.map_err(|error| StartError::failed(&format!("reading {name}"), format!("{error:#}")))
         };
         let token_secret = secret("TokenSecretArn")?;

@@ -16,7 +16,7 @@ use crate::{
     state::State,
 };
 
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// How long it may take to close its connections and write its state. It kills itself after 20 s.
 pub(crate) const STOP: Duration = Duration::from_secs(25);

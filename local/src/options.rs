@@ -38,6 +38,7 @@ A second stack beside the first: another --dir and another --port-base.";
 
 /// What a local cloud is made of.
 #[derive(Debug, Clone)]
+#[expect(clippy::struct_excessive_bools, reason = "they are switches of a command line")]
 pub struct Options {
     /// Where the state lives; `None` is `.signalbox` in the workspace.
     pub dir: Option<PathBuf>,
@@ -127,7 +128,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("channels") => options.channels = Some(parser.value()?.into()),
             Long("template") => options.template = Some(parser.value()?.into()),
             Long("token-secret") => {
-                options.token_secret = Some(not_empty("--token-secret", parser.value()?.string()?)?)
+                options.token_secret = Some(not_empty("--token-secret", parser.value()?.string()?)?);
             }
             Long("api-key") => options.api_key = Some(not_empty("--api-key", parser.value()?.string()?)?),
             Long("demo") => options.demo = true,

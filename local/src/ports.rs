@@ -23,7 +23,7 @@ pub struct Ports {
 impl Ports {
     /// The range that begins at `base`.
     pub(crate) fn from_base(base: u16) -> Result<Self, StartError> {
-        if base < 1024 || base > FIRST_EPHEMERAL - 4 {
+        if !(1024..=FIRST_EPHEMERAL - 4).contains(&base) {
             return Err(StartError::new(
                 format!("--port-base {base} is outside 1024 to {}", FIRST_EPHEMERAL - 4),
                 "ports above that are the kernel's to give away",

@@ -24,7 +24,7 @@ use crate::{
 
 const MAJOR: &str = "18";
 const DATABASE: &str = "signalbox";
-const START: Duration = Duration::from_secs(60);
+const START: Duration = Duration::from_mins(1);
 
 /// How long each may take to stop by itself.
 pub(crate) const STOP: Duration = Duration::from_secs(10);
@@ -76,14 +76,13 @@ impl Postgres {
             fs::write(state.path("postgres-is-at"), home.to_string_lossy().as_bytes()).map_err(trouble)?;
             bin = copy_install(tools, &home).map_err(trouble)?;
         }
-        let passwords = match state.read_json("passwords.json") {
-            Some(passwords) => passwords,
-            None => {
-                let passwords =
-                    Passwords { superuser: random_hex().map_err(trouble)?, app: random_hex().map_err(trouble)? };
-                state.write_json("passwords.json", &passwords).map_err(trouble)?;
-                passwords
-            }
+        let passwords = if let Some(passwords) = state.read_json("passwords.json") {
+            passwords
+        } else {
+            let passwords =
+                Passwords { superuser: random_hex().map_err(trouble)?, app: random_hex().map_err(trouble)? };
+            state.write_json("passwords.json", &passwords).map_err(trouble)?;
+            passwords
         };
         let postgres =
             Self { tools: tools.clone(), bin, home, account, passwords, ports, pooler: find_program("pgbouncer") };
@@ -308,7 +307,7 @@ fn unprivileged_account() -> Result<Option<Account>, StartError> {
 
 /// May every user get to `path` and read it?
 fn reachable_by_all(path: &Path) -> bool {
-    let mode = |path: &Path| fs::metadata(path).map(|metadata| metadata.mode()).unwrap_or(0);
+    let mode = |path: &Path| fs::metadata(path).map_or(0, |metadata| metadata.mode());
     let Ok(path) = path.canonicalize() else { return false };
     mode(&path) & 0o005 == 0o005 && path.ancestors().skip(1).all(|dir| mode(dir) & 0o001 != 0)
 }

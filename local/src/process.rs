@@ -241,11 +241,10 @@ mod tests {
 
     #[test]
     fn raising_the_interrupt_ends_the_wait_and_the_child() {
-        let mut child = sleeper();
+        // Like the guard it ends with its standard input.
+        let mut child = Guarded::spawn(Command::new("cat").stdout(Stdio::null())).unwrap();
         let interrupt = Interrupt::default();
         interrupt.raise();
-        // `sleep` does not read the pipe: give it no time to be asked.
-        child.pipe = None;
         let recorded = Recorded::of("sleep", child.id()).unwrap();
         let waiter = std::thread::spawn(move || child.wait(&interrupt).is_err());
         assert!(waiter.join().unwrap());

@@ -1,4 +1,4 @@
-//! The board: built when its sources changed, then served as S3 and CloudFront would.
+//! The board: built when its sources changed, then served as it would be from a bucket.
 
 use std::{
     fs, io,
@@ -134,6 +134,7 @@ mod tests {
     use super::*;
     use crate::aws::{http_client, send};
     use http::Request;
+    use http_body_util::Full;
 
     #[tokio::test]
     async fn the_page_its_configuration_and_its_assets_are_served() {
@@ -146,7 +147,7 @@ mod tests {
         let server = axum::serve(listener, app(&dist, json!({ "ws_url": "ws://x" }))).into_future();
         let http = http_client();
         let get = |path: &str| {
-            let request = Request::get(format!("http://127.0.0.1:{port}{path}")).body(Default::default()).unwrap();
+            let request = Request::get(format!("http://127.0.0.1:{port}{path}")).body(Full::default()).unwrap();
             let http = http.clone();
             async move { send(&http, request).await.unwrap() }
         };
