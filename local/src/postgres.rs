@@ -72,7 +72,8 @@ impl Postgres {
         fs::create_dir_all(&home).map_err(trouble)?;
         if account.is_some() && !(reachable_by_all(&home) && reachable_by_all(&bin.join("postgres"))) {
             // The usual case is a checkout under /root. Opening that to everybody is not for us to do.
-            home = elsewhere(state.dir()).map_err(trouble)?;
+            let known = state.path("postgres-is-at").exists();
+            home = elsewhere(state.dir(), known).map_err(trouble)?;
             fs::write(state.path("postgres-is-at"), home.to_string_lossy().as_bytes()).map_err(trouble)?;
             bin = copy_install(tools, &home).map_err(trouble)?;
         }
@@ -146,13 +147,14 @@ impl Postgres {
             command.args(["-c", setting]);
         }
         command.stdout(log.try_clone().map_err(trouble)?).stderr(log.try_clone().map_err(trouble)?);
-        // Left over from a power cut; Postgres itself removes it only when nobody has that process number by now.
         let lock = self.data().join("postmaster.pid");
+        // A Postgres that was killed leaves one that says it is ready.
+        let before = fs::read_to_string(&lock).unwrap_or_default();
         let mut child = Guarded::spawn(&mut command).map_err(trouble)?;
         let deadline = Instant::now() + START;
         loop {
             let ready = fs::read_to_string(&lock)
-                .is_ok_and(|text| text.lines().nth(7).is_some_and(|status| status.trim() == "ready"));
+                .is_ok_and(|text| text != before && text.lines().nth(7).is_some_and(|status| status.trim() == "ready"));
             if ready && child.ended().is_none() {
                 return Ok(child);
             }
@@ -312,10 +314,14 @@ fn reachable_by_all(path: &Path) -> bool {
     mode(&path) & 0o005 == 0o005 && path.ancestors().skip(1).all(|dir| mode(dir) & 0o001 != 0)
 }
 
-/// A folder of this state's own that every user can get to.
-fn elsewhere(state: &Path) -> io::Result<PathBuf> {
+/// A folder of this state's own that every user can get to. One that the state does not know of is of a state that
+/// somebody removed by hand.
+fn elsewhere(state: &Path, known: bool) -> io::Result<PathBuf> {
     let name = hex::encode(Sha256::digest(state.as_os_str().as_encoded_bytes()));
     let home = Path::new("/var/tmp").join(format!("signalbox-{}", &name[..16]));
+    if !known && fs::symlink_metadata(&home).is_ok_and(|metadata| metadata.is_dir()) {
+        fs::remove_dir_all(&home)?;
+    }
     match fs::create_dir(&home) {
         Err(error) if error.kind() != io::ErrorKind::AlreadyExists => return Err(error),
         _ => {}

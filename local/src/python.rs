@@ -11,7 +11,7 @@ use sha2::{Digest, Sha256};
 use crate::{
     Interrupt, StartError,
     process::{Guard, run},
-    workspace::{Workspace, clean_of_cargo, find_program},
+    workspace::{Workspace, clean_of_cargo},
 };
 
 /// Where the tools are.
@@ -101,9 +101,8 @@ fn home(workspace: &Workspace, python: &Path) -> Result<PathBuf, StartError> {
         .map_err(|error| StartError::failed("reading local/python/requirements.txt", error))?;
     let mut hash = Sha256::new();
     hash.update(&requirements);
+    // Without links: after an upgrade of the system's Python the environment would point to what is gone.
+    let python = python.canonicalize().unwrap_or_else(|_| python.to_path_buf());
     hash.update(python.as_os_str().as_encoded_bytes());
-    // An upgrade of the system's Python in place would leave an environment that points to what is gone.
-    let resolved = find_program("python3").filter(|_| !python.exists()).unwrap_or_else(|| python.to_path_buf());
-    hash.update(resolved.canonicalize().unwrap_or(resolved).as_os_str().as_encoded_bytes());
     Ok(workspace.cache().join(format!("python-{}", &hex::encode(hash.finalize())[..12])))
 }
