@@ -62,7 +62,16 @@ impl Tools {
         let own = home.join("bin/python");
         let mut pip = guard.command(none, &own);
         clean_of_cargo(&mut pip);
-        pip.args(["-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--requirement"]);
+        // Python compiles what it imports; compiling all that is there would take as long as the rest.
+        pip.args([
+            "-m",
+            "pip",
+            "install",
+            "--disable-pip-version-check",
+            "--no-input",
+            "--no-compile",
+            "--requirement",
+        ]);
         pip.arg(scripts(workspace).join("requirements.txt")).env_remove("PYTHONPATH").env_remove("PYTHONHOME");
         run(&mut pip, "installing the Python tools with pip", log, interrupt)?;
         let output =
