@@ -1,6 +1,6 @@
 //! The whole on the local cloud: the template deployed, the functions as processes, Postgres, a browser.
 
-use std::{collections::BTreeSet, path::Path, process::Command, time::Duration};
+use std::{collections::BTreeSet, io::Write as _, path::Path, process::Command, time::Duration};
 
 use serde_json::{Value, json};
 
@@ -198,7 +198,7 @@ async fn a_restart_keeps_the_board() {
     assert_eq!(viewer.next().await, None, "sockets do not survive");
     let mut again = Viewer::connect(endpoints).await;
     assert!(again.watch().await.contains_key(&id.to_string()));
-    notify(endpoints, &body("recovery", id)).await;
+    notify_until_taken(endpoints, &body("recovery", id)).await;
     again.problem(id, |problem| problem["state"] == "resolved").await;
 }
 
@@ -267,11 +267,12 @@ async fn the_board_in_a_browser() {
         .output()
         .expect("node is a prerequisite");
     let said = format!("{}{}", String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
-    println!("{said}");
+    // past the test harness, which keeps what is printed to itself: whether a browser was there is to be seen
+    let last = said.trim_end().lines().last().unwrap_or_default();
+    writeln!(std::io::stderr(), "{last}").unwrap();
     if output.status.code() == Some(77) {
         let required = std::env::var("SIGNALBOX_REQUIRE_BROWSER").is_ok_and(|value| value == "true");
         assert!(!required, "no browser was found and one is required");
-        eprintln!("SKIPPED the_board_in_a_browser: no Chromium found");
         return;
     }
     assert!(output.status.success(), "{said}");

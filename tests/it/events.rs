@@ -165,3 +165,20 @@ fn query_and_migrate_events_have_the_shape_of_theirs() {
         assert!(request["ResponseURL"].is_string() && request["RequestType"].is_string(), "{path}");
     }
 }
+
+/// A migration without it would not be applied: CloudFormation calls a custom resource only when its properties change.
+#[test]
+fn the_template_s_schema_version_is_the_newest_migration_s() {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
+    let newest = std::fs::read_dir(root.join("shared/postgres/migrations"))
+        .unwrap()
+        .filter_map(|entry| {
+            let name = entry.unwrap().file_name().into_string().unwrap();
+            name.strip_prefix('V')?.split_once("__")?.0.parse::<u32>().ok()
+        })
+        .max()
+        .unwrap();
+    let template = std::fs::read_to_string(root.join("template.yaml")).unwrap();
+    let line = template.lines().find_map(|line| line.trim().strip_prefix("SchemaVersion:")).unwrap();
+    assert_eq!(line.trim().trim_matches(['"', '\'']).parse::<u32>().unwrap(), newest);
+}

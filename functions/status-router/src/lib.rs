@@ -69,12 +69,16 @@ pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Re
         let name = ChannelName::parse(channel)?;
         let Some(namespace) = state.channels.namespace_of(&name) else { return Ok(()) };
         let publisher = &state.publisher;
-        if applied.changed {
+        let published = if applied.changed {
             publisher.publish(name.as_str(), namespace, &data, Some(&key)).await
         } else {
             publisher.publish_again(name.as_str(), namespace, &data, &key).await
         }
         .with_context(|| format!("publish to {name}"))?;
+        if !published.delivered {
+            // Lambda repeats the event until this returns: it shall not before the viewers have it
+            publisher.ensure_delivered(name.as_str(), namespace, published.offset).await?;
+        }
         anyhow::Ok(())
     }))
     .await?;

@@ -74,25 +74,25 @@ pub(crate) struct KnownEntry {
 
 impl Publisher {
     /// Posts everything pending and lets go, round after round while more is appended. `known` and `rows` spare the reads of
-    /// the first round.
+    /// the first round. False when somebody else has taken the delivery over.
     pub(crate) async fn deliver(
         &self,
         mut hold: Hold,
         mut known: Option<KnownEntry>,
         mut rows: Option<(Vec<Subscriber>, Option<PageStart>)>,
-    ) -> anyhow::Result<()> {
+    ) -> anyhow::Result<bool> {
         loop {
             let lines = self.pending(&hold, known.take()).await?;
             if !self.post_round(&mut hold, &lines, rows.take()).await? {
                 debug!(channel = hold.channel, "delivery was taken over");
-                return Ok(());
+                return Ok(false);
             }
             if self.table.release(&hold.channel, &hold.holder, hold.top).await? {
-                return Ok(());
+                return Ok(true);
             }
             let top = hold.top;
             if !self.renew(&mut hold, top).await? {
-                return Ok(());
+                return Ok(false);
             }
             hold.delivered = top;
         }

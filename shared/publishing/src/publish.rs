@@ -54,6 +54,9 @@ pub struct Published {
     pub epoch: String,
     /// The idempotency key was known: nothing new was published.
     pub duplicate: bool,
+    /// It was posted. Otherwise somebody else is posting it, or was when last heard of; see
+    /// [`Publisher::ensure_delivered`].
+    pub delivered: bool,
 }
 
 /// Why nothing was published.
@@ -107,7 +110,7 @@ impl Publisher {
         }
         if !namespace.has_history() {
             self.post_to_all(channel, data).await?;
-            return Ok(Published { offset: 0, epoch: String::new(), duplicate: false });
+            return Ok(Published { offset: 0, epoch: String::new(), duplicate: false, delivered: true });
         }
         Ok(self.append(channel, namespace, data, idempotency_key).await?)
     }
@@ -125,7 +128,7 @@ impl Publisher {
         {
             self.ensure_delivered(channel, namespace, offset).await?;
             let head = self.table.head(channel, now_ms() / 1000, namespace.history_meta_ttl).await?;
-            return Ok(Published { offset, epoch: head.epoch, duplicate: true });
+            return Ok(Published { offset, epoch: head.epoch, duplicate: true, delivered: true });
         }
         self.publish(channel, namespace, data, Some(idempotency_key)).await
     }
@@ -176,23 +179,30 @@ impl Publisher {
                     KnownEntry { offset: head.offset, data: None }
                 }
             };
-            let published = match written {
-                LogWrite::Duplicate(first) => Published { offset: first, epoch: head.epoch, duplicate: true },
-                _ => Published { offset: head.offset, epoch: head.epoch, duplicate: false },
+            let (offset, duplicate) = match written {
+                LogWrite::Duplicate(first) => (first, true),
+                _ => (head.offset, false),
             };
-            match hold {
+            let mut delivered = match hold {
                 Some(hold) => self.deliver(hold, Some(known), rows).await?,
-                None if published.duplicate => self.ensure_delivered(channel, namespace, published.offset).await?,
-                None => {}
+                None => false,
+            };
+            if duplicate && !delivered {
+                self.ensure_delivered(channel, namespace, offset).await?;
+                delivered = true;
             }
-            return Ok(published);
+            return Ok(Published { offset, epoch: head.epoch, duplicate, delivered });
         }
     }
 
     /// Waits until everything up to `offset` was posted, and posts it itself if whoever held the delivery is dead.
-    async fn ensure_delivered(&self, channel: &str, namespace: &Namespace, offset: u64) -> anyhow::Result<()> {
+    ///
+    /// For callers whose own caller repeats what fails (a queue, the bus): what they acknowledge was then delivered, even if a
+    /// deliverer dies and nothing more is published.
+    pub async fn ensure_delivered(&self, channel: &str, namespace: &Namespace, offset: u64) -> anyhow::Result<()> {
         let holder = uuid::Uuid::new_v4().simple().to_string();
         let patience = tokio::time::Instant::now() + self.timing.lease * 2;
+        let mut pause = Duration::from_millis(10);
         while tokio::time::Instant::now() < patience {
             let head = self.table.head(channel, now_ms() / 1000, namespace.history_meta_ttl).await?;
             if head.delivered >= offset {
@@ -201,7 +211,8 @@ impl Publisher {
             if self.deliver_pending(channel, namespace, &holder).await? {
                 return Ok(());
             }
-            tokio::time::sleep(self.timing.lease / 20).await;
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.timing.lease / 20);
         }
         anyhow::bail!("{channel} is not delivered up to {offset}")
     }
@@ -217,8 +228,7 @@ impl Publisher {
         let Some(head) = self.table.take_hold(channel, holder, now_ms, self.timing.lease).await? else {
             return Ok(false);
         };
-        self.deliver(Hold::new(channel, holder, &head, now_ms, self.timing, namespace), None, None).await?;
-        Ok(true)
+        self.deliver(Hold::new(channel, holder, &head, now_ms, self.timing, namespace), None, None).await
     }
 
     async fn post_to_all(&self, channel: &str, data: &str) -> anyhow::Result<()> {

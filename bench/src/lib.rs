@@ -1,1 +1,0 @@
-//! Each figure of docs/PERFORMANCE.md has its command here.
