@@ -197,11 +197,12 @@ impl Deploy<'_> {
         run(&mut sam, "sam deploy", log, interrupt)
     }
 
-    /// A stack whose creation failed can only be deleted.
+    /// A stack whose creation failed, or was cut short, can only be deleted.
     async fn clear_the_way(self) -> Result<()> {
+        // MiniStack does not go on with what was in progress when it stopped.
         let stuck = |status: &str| {
-            ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED", "REVIEW_IN_PROGRESS"]
-                .contains(&status)
+            status.ends_with("_IN_PROGRESS")
+                || ["ROLLBACK_COMPLETE", "ROLLBACK_FAILED", "CREATE_FAILED", "DELETE_FAILED"].contains(&status)
         };
         if !Stack::find(self.aws).await.is_some_and(|stack| stuck(&stack.status)) {
             return Ok(());

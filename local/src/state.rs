@@ -67,6 +67,7 @@ impl State {
         }
         fs::write(dir.join(MARKER), "State of `cargo local`; `cargo local --fresh` begins anew.\n").map_err(trouble)?;
         let _ = fs::remove_file(state.path("endpoints.json"));
+        let _ = fs::remove_dir_all(state.path("tmp"));
         for name in ["logs", "build", "tmp", "ministack"] {
             fs::create_dir_all(state.path(name)).map_err(trouble)?;
         }

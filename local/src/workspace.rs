@@ -73,11 +73,13 @@ pub(crate) fn cargo() -> Command {
 pub(crate) fn clean_of_cargo(command: &mut Command) {
     const PREFIXES: [&str; 7] =
         ["CARGO_PKG_", "CARGO_BIN_", "CARGO_MANIFEST_", "CARGO_CFG_", "CARGO_FEATURE_", "NEXTEST", "__CARGO"];
-    const NAMES: [&str; 8] = [
+    const NAMES: [&str; 9] = [
         "CARGO",
         "CARGO_CRATE_NAME",
         "CARGO_PRIMARY_PACKAGE",
         "CARGO_TARGET_TMPDIR",
+        // Functions for another system would not run here.
+        "CARGO_BUILD_TARGET",
         "CARGO_MAKEFLAGS",
         "OUT_DIR",
         "LD_LIBRARY_PATH",
