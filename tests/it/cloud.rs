@@ -212,7 +212,8 @@ impl Viewer {
     /// Subscribes to all problems from where its snapshot stood; the open problems by event id.
     pub(crate) async fn watch(&mut self) -> std::collections::BTreeMap<String, Value> {
         let (problems, position) = self.snapshot().await;
-        let request = json!({"channel": "status:all", "recover": true, "offset": position["offset"], "epoch": position["epoch"]});
+        let request =
+            json!({"channel": "status:all", "recover": true, "offset": position["offset"], "epoch": position["epoch"]});
         let reply = self.call("subscribe", &request).await;
         assert_eq!(reply["subscribe"]["recovered"], true, "{reply}");
         let publications = reply["subscribe"]["publications"].as_array().cloned().unwrap_or_default();

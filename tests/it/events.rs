@@ -79,11 +79,9 @@ fn every_events_file_is_tested() {
 async fn socket_events_are_answered_as_the_readme_says() {
     let world = World::new().await;
     let socket = |path: &str| serde_json::from_str::<ApiGatewayWebsocketProxyRequest>(event(path)).unwrap();
-    for (path, status) in [
-        ("ws-connect/foreign-origin", 403),
-        ("ws-connect/authorized-origin", 200),
-        ("ws-connect/no-origin", 200),
-    ] {
+    for (path, status) in
+        [("ws-connect/foreign-origin", 403), ("ws-connect/authorized-origin", 200), ("ws-connect/no-origin", 200)]
+    {
         assert_eq!(ws_connect::handle(&world.connect, socket(path)).await.unwrap().status_code, status, "{path}");
     }
     let id = socket("ws-default/connect").request_context.connection_id.unwrap();
@@ -144,10 +142,14 @@ async fn recorder_events_hold_what_the_recorder_records() {
     for (path, records) in [("recorder/batch", 3), ("recorder/batch-with-garbage", 2)] {
         let event: SqsEvent = serde_json::from_str(event(path)).unwrap();
         let all = event.records.len();
-        let response = sqs::process(event, &sqs::DeadLetters::Redrive, async |batch: Vec<sqs::Record<BusEvent<StatusChanged>>>| {
-            assert_eq!(batch.len(), records, "{path}");
-            Ok(vec![sqs::Outcome::Stored; batch.len()])
-        })
+        let response = sqs::process(
+            event,
+            &sqs::DeadLetters::Redrive,
+            async |batch: Vec<sqs::Record<BusEvent<StatusChanged>>>| {
+                assert_eq!(batch.len(), records, "{path}");
+                Ok(vec![sqs::Outcome::Stored; batch.len()])
+            },
+        )
         .await;
         assert_eq!(response.batch_item_failures.len(), all - records, "{path}: garbage goes to redrive");
     }

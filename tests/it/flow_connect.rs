@@ -131,10 +131,7 @@ async fn a_bad_command_is_refused_with_its_code_and_the_connection_goes_on() {
         (long.as_str(), 107),
         (r#"{"id":9,"rpc":{"method":"status.snapshot","data":5}}"#, 107),
         (r#"{"id":9,"rpc":{"method":"status.snapshot","data":{"cursor":"elsewhere"}}}"#, 107),
-        (
-            r#"{"id":9,"subscribe":{"channel":"status:all","recover":true,"epoch":"_","offset":4,"flag":3}}"#,
-            112,
-        ),
+        (r#"{"id":9,"subscribe":{"channel":"status:all","recover":true,"epoch":"_","offset":4,"flag":3}}"#, 112),
     ] {
         let lines = world.send("c1", frame).await;
         assert_eq!((lines[0]["id"].as_u64(), lines[0]["error"]["code"].as_u64()), (Some(9), Some(code)), "{frame}");

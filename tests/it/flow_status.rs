@@ -122,7 +122,11 @@ async fn a_viewer_that_subscribes_from_its_snapshot_misses_nothing() {
         if open.get(&key).is_some_and(|known| known["version"].as_u64() >= problem["version"].as_u64()) {
             continue;
         }
-        if problem["state"] == "open" { open.insert(key, problem.clone()) } else { open.remove(&key) };
+        if problem["state"] == "open" {
+            open.insert(key, problem.clone())
+        } else {
+            open.remove(&key)
+        };
     }
     let mut expected = world.snapshot("c1").await.problems;
     let mut shown: Vec<Value> = open.into_values().collect();

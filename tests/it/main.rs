@@ -1,5 +1,7 @@
 //! Flows through the real handlers, and the whole on the local cloud. One binary.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
 mod cloud;
 mod end_to_end;
 mod events;

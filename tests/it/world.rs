@@ -199,12 +199,7 @@ pub(crate) fn socket_event(
 
 /// What EventBridge hands to a target.
 pub(crate) fn bus_event(message: StatusChanged) -> BusEvent<StatusChanged> {
-    BusEvent {
-        id: "b".to_owned(),
-        detail_type: STATUS_CHANGED.to_owned(),
-        source: SOURCE.to_owned(),
-        detail: message,
-    }
+    BusEvent { id: "b".to_owned(), detail_type: STATUS_CHANGED.to_owned(), source: SOURCE.to_owned(), detail: message }
 }
 
 /// Bodies that Zabbix really sent: `recommended/v7.0-problem`, `v7.0/08-recovery-high` …

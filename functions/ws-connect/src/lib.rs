@@ -36,7 +36,10 @@ impl State {
 }
 
 /// 200 admits, 403 is a foreign origin, 503 a table that does not answer.
-pub async fn handle(state: &State, request: ApiGatewayWebsocketProxyRequest) -> anyhow::Result<ApiGatewayProxyResponse> {
+pub async fn handle(
+    state: &State,
+    request: ApiGatewayWebsocketProxyRequest,
+) -> anyhow::Result<ApiGatewayProxyResponse> {
     let connection_id = request.request_context.connection_id.as_deref().context("event has no connection id")?;
     let mut response = ApiGatewayProxyResponse::default();
     if request.request_context.event_type.as_deref() != Some("CONNECT") {

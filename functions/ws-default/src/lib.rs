@@ -56,7 +56,10 @@ impl State {
 }
 
 /// Always 200, without a body: whatever is to be said goes through `@connections`.
-pub async fn handle(state: &State, request: ApiGatewayWebsocketProxyRequest) -> anyhow::Result<ApiGatewayProxyResponse> {
+pub async fn handle(
+    state: &State,
+    request: ApiGatewayWebsocketProxyRequest,
+) -> anyhow::Result<ApiGatewayProxyResponse> {
     let connection_id = request.request_context.connection_id.context("event has no connection id")?;
     let body = request.body.unwrap_or_default();
     let commands = if request.is_base64_encoded {

@@ -27,7 +27,10 @@ impl State {
 }
 
 /// Always 200: nobody is there any more to be told otherwise.
-pub async fn handle(state: &State, request: ApiGatewayWebsocketProxyRequest) -> anyhow::Result<ApiGatewayProxyResponse> {
+pub async fn handle(
+    state: &State,
+    request: ApiGatewayWebsocketProxyRequest,
+) -> anyhow::Result<ApiGatewayProxyResponse> {
     let connection_id = request.request_context.connection_id.as_deref().context("event has no connection id")?;
     let mut response = ApiGatewayProxyResponse::default();
     response.status_code = 200;
@@ -39,6 +42,11 @@ pub async fn handle(state: &State, request: ApiGatewayWebsocketProxyRequest) -> 
     if removed {
         metrics::counter!("Disconnected").increment(1);
     }
-    info!(removed, subscriptions = channels.len(), code = request.request_context.disconnect_status_code, "disconnected");
+    info!(
+        removed,
+        subscriptions = channels.len(),
+        code = request.request_context.disconnect_status_code,
+        "disconnected"
+    );
     Ok(response)
 }

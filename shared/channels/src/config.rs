@@ -172,7 +172,8 @@ mod tests {
     #[test]
     fn a_mistake_is_named() {
         let message = |json: &str| ChannelsConfig::parse(json).unwrap_err().to_string();
-        let in_namespace = |option: &str| message(&format!(r#"{{"channel":{{"namespaces":[{{"name":"chat",{option}}}]}}}}"#));
+        let in_namespace =
+            |option: &str| message(&format!(r#"{{"channel":{{"namespaces":[{{"name":"chat",{option}}}]}}}}"#));
         assert!(in_namespace(r#""histroy_size":3"#).contains("histroy_size"));
         assert!(in_namespace(r#""histroy_size":3"#).contains("namespaces[chat]"));
         assert!(in_namespace(r#""history_ttl":"5 minutes""#).contains("5 minutes"));

@@ -229,7 +229,11 @@ impl ConnectionTable {
             let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
             return match put.condition_expression("attribute_not_exists(pk)").send().await {
                 Ok(_) => Ok(LogWrite::Written),
-                Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) => {
+                Err(error)
+                    if error.as_service_error().is_some_and(
+                        aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception,
+                    ) =>
+                {
                     self.place(channel, &head.epoch, head.offset, data).await
                 }
                 Err(error) => Err(error).context("write publication"),
@@ -299,7 +303,13 @@ impl ConnectionTable {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         match put.condition_expression("attribute_not_exists(pk)").send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) => Ok(()),
+            Err(error)
+                if error.as_service_error().is_some_and(
+                    aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception,
+                ) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error).context("write tombstone"),
         }
     }

@@ -72,7 +72,11 @@ impl ConnectionTable {
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
         match put.condition_expression("attribute_not_exists(pk)").send().await {
             Ok(_) => Ok(Admission::Admitted),
-            Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) => {
+            Err(error)
+                if error.as_service_error().is_some_and(
+                    aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception,
+                ) =>
+            {
                 Ok(Admission::Known)
             }
             Err(error) => Err(error).context("put connection"),
@@ -113,7 +117,11 @@ impl ConnectionTable {
         }
         match update.update_expression(expression).send().await {
             Ok(_) => Ok(Authentication::Accepted),
-            Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception) => {
+            Err(error)
+                if error.as_service_error().is_some_and(
+                    aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception,
+                ) =>
+            {
                 let known = self.connection(id).await?.is_some();
                 Ok(if known { Authentication::Repeated } else { Authentication::Gone })
             }

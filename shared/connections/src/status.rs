@@ -144,8 +144,7 @@ impl StatusTable {
             items.push(TransactWriteItem::builder().delete(delete).build());
             if let Some(resolved_at) = problem.resolved_at().filter(|at| *at > now - RECENT) {
                 // keyed by the problem, not the time: a message that moves the time replaces the item
-                let recent =
-                    RecentlyResolved { opened_at: view.opened_at, resolved_at, severity: view.severity };
+                let recent = RecentlyResolved { opened_at: view.opened_at, resolved_at, severity: view.severity };
                 let mut item = key("resolved", problem.event_id());
                 item.insert("body".to_owned(), text(serde_json::to_string(&recent)?));
                 item.insert("ttl".to_owned(), number(resolved_at + RECENT));
@@ -177,7 +176,13 @@ impl StatusTable {
             .expression_attribute_values(":version", number(event));
         match put.send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception) => Ok(()),
+            Err(error)
+                if error.as_service_error().is_some_and(
+                    aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception,
+                ) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error).context("note host"),
         }
     }

@@ -217,7 +217,13 @@ impl ConnectionTable {
             .expression_attribute_values(":false", boolean(false));
         match update.send().await {
             Ok(_) => Ok(()),
-            Err(error) if error.as_service_error().is_some_and(aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception) => Ok(()),
+            Err(error)
+                if error.as_service_error().is_some_and(
+                    aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception,
+                ) =>
+            {
+                Ok(())
+            }
             Err(error) => Err(error).context("note a row caught up"),
         }
     }
@@ -231,7 +237,8 @@ impl ConnectionTable {
 
     /// One row, read consistently.
     pub async fn subscriber(&self, connection_id: &str, channel: &str) -> anyhow::Result<Option<Subscriber>> {
-        let get = self.client.get_item().table_name(&self.table).set_key(Some(subscription_row(channel, connection_id)));
+        let get =
+            self.client.get_item().table_name(&self.table).set_key(Some(subscription_row(channel, connection_id)));
         let item = get.consistent_read(true).send().await.context("get subscriber")?.item;
         item.as_ref().map(read_subscriber).transpose()
     }

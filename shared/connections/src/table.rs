@@ -2,10 +2,7 @@ use std::{future::Future, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use aws_sdk_dynamodb::{
-    Client,
-    error::SdkError,
-    operation::transact_write_items::TransactWriteItemsError,
-    types::TransactWriteItem,
+    Client, error::SdkError, operation::transact_write_items::TransactWriteItemsError, types::TransactWriteItem,
 };
 use aws_types::SdkConfig;
 
@@ -38,9 +35,11 @@ pub(crate) async fn transact(client: &Client, items: Vec<TransactWriteItem>) -> 
             return Ok(Transaction::Done);
         };
         let reasons = match error.as_service_error() {
-            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => {
-                cancelled.cancellation_reasons().iter().map(|reason| reason.code().unwrap_or("None")).collect::<Vec<_>>()
-            }
+            Some(TransactWriteItemsError::TransactionCanceledException(cancelled)) => cancelled
+                .cancellation_reasons()
+                .iter()
+                .map(|reason| reason.code().unwrap_or("None"))
+                .collect::<Vec<_>>(),
             Some(TransactWriteItemsError::TransactionInProgressException(_)) => vec!["TransactionConflict"],
             _ => return Err(error).context("transaction"),
         };

@@ -98,8 +98,7 @@ pub struct RpcRequest {
 }
 
 /// Commands of the protocol that are not offered yet; `ping` never is, no SDK sends it.
-const UNAVAILABLE: [&str; 7] =
-    ["publish", "presence", "presence_stats", "history", "refresh", "sub_refresh", "ping"];
+const UNAVAILABLE: [&str; 7] = ["publish", "presence", "presence_stats", "history", "refresh", "sub_refresh", "ping"];
 
 /// Splits a text frame into its commands. A frame that is not the protocol ends the connection, as it does with Centrifugo:
 /// empty, a blank line, no JSON object, fields of the wrong type, or a missing id.

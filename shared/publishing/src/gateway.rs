@@ -1,4 +1,7 @@
-use std::{future::Future, time::{Duration, SystemTime}};
+use std::{
+    future::Future,
+    time::{Duration, SystemTime},
+};
 
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_sigv4::{
@@ -134,7 +137,8 @@ impl ApiGateway {
             let response = self.client.request(request).await?;
             let status = response.status();
             // The body is read to the end: a connection with an unread body does not go back to the pool.
-            let body = response.into_body().collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
+            let body =
+                response.into_body().collect().await.map_or_else(|_| Bytes::new(), http_body_util::Collected::to_bytes);
             Ok::<_, hyper_util::client::legacy::Error>((status, body))
         };
         let (status, body) = timeout(POST_TIMEOUT, answer)

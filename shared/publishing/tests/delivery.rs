@@ -1,5 +1,7 @@
 //! Ordered delivery and the subscribe that goes with it, against a real DynamoDB API.
 
+#![allow(clippy::unwrap_used, clippy::expect_used, reason = "a panic is how a test fails")]
+
 use std::{sync::Arc, time::Duration};
 
 use serde_json::{Value, json, value::RawValue};
@@ -75,7 +77,8 @@ impl World {
 
     async fn subscribe(&self, id: &str) -> SubscribeResult {
         self.connect(id).await;
-        self.subscribe_with(id, 1, SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() }).await
+        self.subscribe_with(id, 1, SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() })
+            .await
     }
 
     /// What a client holds: the position of its reply, then the offsets of the pushes in the order in which they came.

@@ -35,7 +35,9 @@ struct SnapshotReply {
 async fn snapshot(session: &Session<'_>, viewer: &Viewer, request: &RpcRequest) -> Result<Outcome, Refusal> {
     let wanted: SnapshotRequest = match &request.data {
         None => SnapshotRequest::default(),
-        Some(data) => serde_json::from_str::<Option<_>>(data.get()).map_err(|_| ErrorCode::BAD_REQUEST)?.unwrap_or_default(),
+        Some(data) => {
+            serde_json::from_str::<Option<_>>(data.get()).map_err(|_| ErrorCode::BAD_REQUEST)?.unwrap_or_default()
+        }
     };
     let (name, namespace): (ChannelName, _) = channel(session.state, STATUS_ALL)?;
     if !namespace.may_subscribe(&viewer.user) {

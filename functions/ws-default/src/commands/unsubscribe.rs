@@ -4,11 +4,7 @@ use super::subscribe::channel;
 use crate::session::{Refusal, Session};
 
 /// Idempotent, and a success also for a channel that was not subscribed to: an error reply would make the SDK reconnect.
-pub(crate) async fn run(
-    session: &mut Session<'_>,
-    id: u32,
-    request: &UnsubscribeRequest,
-) -> Result<Outcome, Refusal> {
+pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &UnsubscribeRequest) -> Result<Outcome, Refusal> {
     let viewer = session.viewer().await?;
     match channel(session.state, &request.channel) {
         Ok((name, _)) => {

@@ -488,10 +488,14 @@ fn the_largest_problem_fits_a_publication() {
         body[field] = json!(long);
     }
     body["trigger_url"] = json!(format!("https://{long}"));
-    body["event_tags"] = (0..400).map(|n| json!({"tag": format!("{n}{}", &long[..240]), "value": long[..240]})).collect();
-    body["trigger_hostgroup_name"] = json!(vec![&long[..240]; 400].iter().enumerate().fold(String::new(), |list, (n, name)| {
-        format!("{list}{n}{name}, ")
-    }));
+    body["event_tags"] =
+        (0..400).map(|n| json!({"tag": format!("{n}{}", &long[..240]), "value": long[..240]})).collect();
+    body["trigger_hostgroup_name"] = json!(
+        vec![&long[..240]; 400]
+            .iter()
+            .enumerate()
+            .fold(String::new(), |list, (n, name)| { format!("{list}{n}{name}, ") })
+    );
     let message = status_changed(body.to_string().as_bytes(), 0, &Zone::Auto).unwrap();
     assert!(!message.detail.tags.is_empty() && !message.detail.groups.is_empty());
     let view = serde_json::to_string(&crate::Problem::first(&message).view()).unwrap();
