@@ -35,7 +35,7 @@ impl World {
             Publisher::new(tables.connections.clone(), Gateway::Recorded(posts.clone())).with_timing(timing);
         let namespace = Namespace {
             history_size: 300,
-            history_ttl: Duration::from_secs(600),
+            history_ttl: Duration::from_mins(10),
             force_positioning: true,
             force_recovery: true,
             ..Namespace::default()
@@ -98,11 +98,11 @@ impl World {
     }
 
     async fn top(&self) -> u64 {
-        self.tables.connections.head(CHANNEL, now(), Duration::from_secs(600)).await.unwrap().offset
+        self.tables.connections.head(CHANNEL, now(), Duration::from_mins(10)).await.unwrap().offset
     }
 
     async fn tombstones(&self, top: u64) -> Vec<u64> {
-        let head = self.tables.connections.head(CHANNEL, now(), Duration::from_secs(600)).await.unwrap();
+        let head = self.tables.connections.head(CHANNEL, now(), Duration::from_mins(10)).await.unwrap();
         let log = self.tables.connections.log(CHANNEL, &head.epoch, 0, top, 0).await.unwrap();
         assert_eq!(log.len() as u64, top, "a hole was left");
         log.into_iter().filter(|entry| entry.data.is_none()).map(|entry| entry.offset).collect()
@@ -228,7 +228,7 @@ async fn a_retry_delivers_what_a_dead_publisher_only_wrote() {
     world.subscribe("a").await;
     let table = &world.tables.connections;
     let ms = now_ms();
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let dead = table.append(CHANNEL, "dead", ms, Duration::from_millis(900), hour).await.unwrap();
     table.write_publication(CHANNEL, &dead.head, r#"{"n":1}"#, Some("key"), now(), hour).await.unwrap();
 
@@ -243,7 +243,7 @@ async fn a_publication_left_to_a_dead_deliverer_is_delivered_when_its_publisher_
     let world = World::new().await;
     world.subscribe("a").await;
     let lease = Duration::from_millis(900);
-    let hour = Duration::from_secs(3600);
+    let hour = Duration::from_hours(1);
     let dead = world.tables.connections.append(CHANNEL, "dead", now_ms(), lease, hour).await.unwrap();
     let published = world.publish(2).await;
     assert_eq!((published.offset, published.delivered), (dead.head.offset + 1, false));
