@@ -86,7 +86,7 @@ function quantiles(samples) {
 
 await deployEcho();
 const { stop, page } = await open();
-const echo = [], accepted = [], onPage = [], framed = [];
+const echo = [], answers = [], legs = [], framed = [], onPage = [];
 for (let n = -10; n < count; n += 1) {
   const echoFrom = performance.now();
   await lambda("POST", "/bench-echo/invocations", "{}");
@@ -113,8 +113,9 @@ for (let n = -10; n < count; n += 1) {
   const frame = await page.evaluate((id) => window.benchFrames.get(id), String(id));
   if (n >= 0) {
     echo.push(echoed);
-    accepted.push(answered - from);
-    framed.push(frame - from);
+    answers.push(answered - from);
+    legs.push(frame.at - frame.acceptedAt);
+    framed.push(frame.at - from);
     onPage.push(at - from);
   }
   await notify(recovered, id);
@@ -127,7 +128,8 @@ console.log(`${count} samples each\n`);
 console.log("| what | p50 ms | p99 ms | p50 / echo | p99 / echo |\n|---|---|---|---|---|");
 for (const [name, samples] of [
   ["echo function, round trip", echo],
-  ["webhook POST answered", accepted],
+  ["webhook POST answered", answers],
+  ["accepted by the webhook → frame in the browser", legs],
   ["webhook POST → frame in the browser", framed],
   ["webhook POST → painted on the page", onPage],
 ]) {
@@ -149,8 +151,12 @@ async function open() {
       constructor(...parameters) {
         super(...parameters);
         this.addEventListener("message", ({ data }) => {
-          for (const [, id] of String(data).matchAll(/"problem":\{"event_id":"(\d+)"/g)) {
-            if (!window.benchFrames.has(id)) window.benchFrames.set(id, Date.now());
+          for (const line of String(data).split("\n")) {
+            const publication = JSON.parse(line)?.push?.pub?.data;
+            const id = publication?.problem?.event_id;
+            if (id && !window.benchFrames.has(id)) {
+              window.benchFrames.set(id, { at: Date.now(), acceptedAt: publication.accepted_at_ms });
+            }
           }
         });
       }
