@@ -1,4 +1,5 @@
 use anyhow::Context as _;
+use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, TransactWriteItem, Update};
 
 use crate::{
@@ -25,6 +26,8 @@ pub enum Subscribed {
 pub struct Subscriber {
     /// API Gateway's connection id.
     pub connection_id: String,
+    /// The subscribe that wrote it.
+    pub command_id: u32,
     /// Not ready: whoever subscribes brings it up to date itself, nobody else posts.
     pub ready: bool,
     /// Publications up to here reached it with its subscribe.
@@ -228,11 +231,24 @@ impl ConnectionTable {
         }
     }
 
-    /// Deletes a subscription's row whatever its commands were: the server ended it.
-    pub async fn drop_subscriber(&self, connection_id: &str, channel: &str) -> anyhow::Result<()> {
-        let row = subscription_row(channel, connection_id);
-        self.client.delete_item().table_name(&self.table).set_key(Some(row)).send().await.context("drop subscriber")?;
-        Ok(())
+    /// Deletes the row that this subscribe wrote, because the server ended the subscription; the row of a later one stays.
+    pub async fn drop_subscriber(&self, connection_id: &str, channel: &str, command_id: u32) -> anyhow::Result<()> {
+        let delete = self
+            .client
+            .delete_item()
+            .table_name(&self.table)
+            .set_key(Some(subscription_row(channel, connection_id)))
+            .condition_expression("command_id = :id")
+            .expression_attribute_values(":id", number(command_id));
+        match delete.send().await {
+            Ok(_) => Ok(()),
+            Err(error)
+                if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
+            {
+                Ok(())
+            }
+            Err(error) => Err(error).context("drop subscriber"),
+        }
     }
 
     /// One row, read consistently.
@@ -269,6 +285,7 @@ impl ConnectionTable {
 fn read_subscriber(item: &Item) -> anyhow::Result<Subscriber> {
     Ok(Subscriber {
         connection_id: get_text(item, "sk")?.to_owned(),
+        command_id: get_number(item, "command_id")?,
         ready: get_flag(item, "ready"),
         from: get_number(item, "from")?,
         behind: get_flag(item, "behind"),

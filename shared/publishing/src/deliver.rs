@@ -5,6 +5,7 @@ use futures::StreamExt as _;
 use signalbox_channels::Namespace;
 use signalbox_connections::{Head, PageStart, Subscriber};
 use signalbox_protocol::{Disconnect, Push, Unsubscribed, join_frames};
+use tokio::time::Instant;
 use tracing::{debug, error, warn};
 
 use crate::{
@@ -19,16 +20,16 @@ const POSTS_AT_ONCE: usize = 128;
 /// A delivery that this invocation holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Hold {
-    channel: String,
-    holder: String,
-    epoch: String,
+    pub(crate) channel: String,
+    pub(crate) holder: String,
+    pub(crate) epoch: String,
     /// Posted up to here.
-    delivered: u64,
+    pub(crate) delivered: u64,
     /// Taken up to here.
     pub(crate) top: u64,
-    until: tokio::time::Instant,
-    timing: Timing,
-    history_ttl: Duration,
+    pub(crate) until: Instant,
+    pub(crate) timing: Timing,
+    pub(crate) history_ttl: Duration,
 }
 
 impl Hold {
@@ -46,7 +47,7 @@ impl Hold {
             epoch: head.epoch.clone(),
             delivered: head.delivered,
             top: head.offset,
-            until: tokio::time::Instant::now(),
+            until: Instant::now(),
             timing,
             history_ttl: namespace.history_ttl,
         };
@@ -54,14 +55,14 @@ impl Hold {
         hold
     }
 
-    /// The lease runs from the moment it was asked for, not from the answer.
+    /// Nothing is posted after `until`. The lease runs from the moment it was asked for, not from the answer, and clocks differ.
     fn renewed(&mut self, asked_ms: i64) {
         let ago = Duration::from_millis(u64::try_from(now_ms() - asked_ms).unwrap_or(0));
-        self.until = tokio::time::Instant::now() + self.timing.lease.saturating_sub(ago);
+        self.until = Instant::now() + self.timing.lease.saturating_sub(ago + self.timing.skew);
     }
 
     fn is_nearly_out(&self) -> bool {
-        tokio::time::Instant::now() + self.timing.lease_margin >= self.until
+        Instant::now() + self.timing.lease_margin >= self.until
     }
 }
 
@@ -137,10 +138,10 @@ impl Publisher {
         history_ttl: Duration,
     ) -> anyhow::Result<Vec<(u64, String)>> {
         let wanted = usize::try_from(to.saturating_sub(after)).context("too many publications")?;
-        let patience = tokio::time::Instant::now() + self.timing.hole;
+        let patience = Instant::now() + self.timing.hole;
         let mut entries = self.table.log(channel, epoch, after, to, 0).await?;
         while entries.len() < wanted {
-            if tokio::time::Instant::now() >= patience {
+            if Instant::now() >= patience {
                 let now_s = now_ms() / 1000;
                 let there: std::collections::BTreeSet<u64> = entries.iter().map(|entry| entry.offset).collect();
                 for offset in (after + 1..=to).filter(|offset| !there.contains(offset)) {
@@ -181,7 +182,7 @@ impl Publisher {
                 }
                 let (held, frames) = (&*hold, &frames);
                 let ready = part.iter().filter(|row| row.ready).cloned().collect();
-                self.post_page(&held.channel, ready, |row| async move {
+                self.post_page(&held.channel, ready, held.until, |row| async move {
                     if row.behind {
                         self.frames_behind(held, &row).await
                     } else if row.from <= held.delivered {
@@ -213,9 +214,9 @@ impl Publisher {
         Ok(join_frames(lines).into_iter().map(Frame::new).collect())
     }
 
-    /// Posts each row its frames, many rows at once and each row's frames in order. One bad connection neither delays nor
-    /// fails the others.
-    pub(crate) async fn post_page<F, Fut>(&self, channel: &str, rows: Vec<Subscriber>, frames_of: F)
+    /// Posts each row its frames, many rows at once and each row's frames in order, until `deadline` at the latest. One bad
+    /// connection neither fails the others nor delays them for longer than [`Timing::row`].
+    pub(crate) async fn post_page<F, Fut>(&self, channel: &str, rows: Vec<Subscriber>, deadline: Instant, frames_of: F)
     where
         F: Fn(Subscriber) -> Fut,
         Fut: Future<Output = anyhow::Result<Vec<Frame>>>,
@@ -223,36 +224,34 @@ impl Publisher {
         let frames_of = &frames_of;
         futures::stream::iter(rows)
             .for_each_concurrent(POSTS_AT_ONCE, |row| async move {
-                let connection_id = row.connection_id.clone();
+                let (connection_id, command_id) = (row.connection_id.clone(), row.command_id);
                 if row.expires_at.is_some_and(|at| at <= now_ms() / 1000) {
                     return self.expire(&connection_id).await;
                 }
-                match frames_of(row).await {
-                    Ok(frames) => self.post_frames(channel, &connection_id, &frames).await,
-                    Err(cause) => {
-                        error!(channel, connection_id, error = format!("{cause:#}"), "frames could not be made");
-                        self.interrupt(channel, &connection_id).await;
+                let limit = deadline.min(Instant::now() + self.timing.row);
+                let posted = tokio::time::timeout_at(limit, async {
+                    self.post_frames(&connection_id, &frames_of(row).await?).await.map_err(anyhow::Error::from)
+                });
+                let cause = match posted.await {
+                    Ok(Ok(())) => return,
+                    Ok(Err(cause)) if cause.downcast_ref() == Some(&PostError::Gone) => {
+                        return self.remove_gone(&connection_id).await;
                     }
-                }
+                    Ok(Err(cause)) => cause,
+                    // it may have arrived or not: whatever it was, the subscription begins again
+                    Err(_) => anyhow::anyhow!("took too long"),
+                };
+                warn!(channel, connection_id, error = format!("{cause:#}"), "post failed");
+                self.interrupt(channel, &connection_id, command_id).await;
             })
             .await;
     }
 
-    async fn post_frames(&self, channel: &str, connection_id: &str, frames: &[Frame]) {
+    async fn post_frames(&self, connection_id: &str, frames: &[Frame]) -> Result<(), PostError> {
         for frame in frames {
-            match self.post(connection_id, frame).await {
-                Ok(()) => {}
-                Err(PostError::Gone) => {
-                    self.remove_gone(connection_id).await;
-                    return;
-                }
-                Err(cause) => {
-                    warn!(channel, connection_id, error = %cause, "post failed");
-                    self.interrupt(channel, connection_id).await;
-                    return;
-                }
-            }
+            self.post(connection_id, frame).await?;
         }
+        Ok(())
     }
 
     /// Posts a frame, again and again where that may help.
@@ -278,8 +277,9 @@ impl Publisher {
     }
 
     /// Publications did not reach a connection: its subscription ends with 2500, and the SDK subscribes again and recovers.
-    pub(crate) async fn interrupt(&self, channel: &str, connection_id: &str) {
-        if let Err(cause) = self.table.drop_subscriber(connection_id, channel).await {
+    /// `command_id` is that of the row that missed them: a subscribe that came since has a row of its own.
+    pub(crate) async fn interrupt(&self, channel: &str, connection_id: &str, command_id: u32) {
+        if let Err(cause) = self.table.drop_subscriber(connection_id, channel, command_id).await {
             error!(channel, connection_id, error = format!("{cause:#}"), "subscription was not dropped");
         }
         let push = Push::Unsubscribe { channel, reason: Unsubscribed::INSUFFICIENT_STATE };

@@ -26,8 +26,13 @@ pub struct Publisher {
 pub struct Timing {
     /// How long a deliverer may be relied on without renewing.
     pub lease: Duration,
-    /// A deliverer stops posting when less than this is left: a late post by a forgotten one is the one way to a swap.
+    /// A deliverer renews when less than this is left.
     pub lease_margin: Duration,
+    /// A deliverer stops posting so long before its lease runs out, by its own clock: a late post by a forgotten one is the one
+    /// way to a swap.
+    pub skew: Duration,
+    /// What one connection may take of a round, its repeated posts included.
+    pub row: Duration,
     /// How long an offset that was taken may stay without its publication.
     pub hole: Duration,
     /// Waits between the tries of a post.
@@ -38,7 +43,9 @@ impl Default for Timing {
     fn default() -> Self {
         Self {
             lease: Duration::from_secs(10),
-            lease_margin: Duration::from_secs(4),
+            lease_margin: Duration::from_secs(5),
+            skew: Duration::from_millis(500),
+            row: Duration::from_secs(4),
             hole: Duration::from_millis(500),
             retries: [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)],
         }
@@ -147,13 +154,12 @@ impl Publisher {
             let now_ms = now_ms();
             let appended = self.table.append(channel, &holder, now_ms, self.timing.lease, meta_ttl).await?;
             let head = appended.head;
-            if appended.held {
-                match &mut hold {
-                    // held since the first round: only the top has moved
-                    Some(held) => held.top = head.offset,
-                    None => hold = Some(Hold::new(channel, &holder, &head, now_ms, self.timing, namespace)),
-                }
-            }
+            hold = match hold {
+                _ if !appended.held => None,
+                // held since the first round: only the top has moved
+                Some(held) => Some(Hold { top: head.offset, ..held }),
+                None => Some(Hold::new(channel, &holder, &head, now_ms, self.timing, namespace)),
+            };
             let write = self.table.write_publication(
                 channel,
                 &head,
@@ -237,7 +243,8 @@ impl Publisher {
         let mut start = None;
         loop {
             let (rows, next) = self.table.subscribers(channel, start).await?;
-            self.post_page(channel, rows, |_| async { Ok(frames.to_vec()) }).await;
+            let deadline = tokio::time::Instant::now() + self.timing.lease;
+            self.post_page(channel, rows, deadline, |_| async { Ok(frames.to_vec()) }).await;
             start = next;
             if start.is_none() {
                 return Ok(());

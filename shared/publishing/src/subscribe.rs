@@ -109,7 +109,7 @@ impl Publisher {
                     result.publications.push(Publication { data: RawValue::from_string(data)?, offset });
                 }
             } else if request.rejects_unrecovered() {
-                self.table.drop_subscriber(connection_id, channel).await?;
+                self.table.drop_subscriber(connection_id, channel, command_id).await?;
                 return Ok(Begun::Refused(ErrorCode::UNRECOVERABLE_POSITION));
             }
         }
@@ -214,7 +214,7 @@ impl Publisher {
 
     /// Ends the subscription so that the SDK begins again and recovers.
     async fn start_over(&self, subscription: &CatchUp) -> anyhow::Result<()> {
-        self.interrupt(&subscription.channel, &subscription.connection_id).await;
+        self.interrupt(&subscription.channel, &subscription.connection_id, subscription.command_id).await;
         Ok(())
     }
 }

@@ -29,6 +29,8 @@ impl World {
             lease: Duration::from_millis(1500),
             lease_margin: Duration::from_millis(300),
             hole: Duration::from_millis(250),
+            skew: Duration::from_millis(50),
+            row: Duration::from_millis(400),
             retries: [Duration::from_millis(2); 3],
         };
         let publisher =
@@ -300,6 +302,36 @@ async fn a_connection_that_missed_publications_is_told_to_recover() {
     world.publish(3).await;
     assert_eq!(world.posts.deleted(), ["a"]);
     assert_eq!(world.tables.connections.connection("a").await.unwrap(), None);
+}
+
+/// A late post would be a swap. Fails when a row's posts may outlive the lease.
+#[tokio::test]
+async fn a_connection_that_hangs_is_given_up_and_the_others_are_served() {
+    let world = World::new().await;
+    for id in ["a", "b"] {
+        world.subscribe(id).await;
+    }
+    world.posts.script("b", [Scripted::Delay(5_000)]);
+    let began = std::time::Instant::now();
+    world.publish(1).await;
+    world.publish(2).await;
+    assert!(began.elapsed() < Duration::from_secs(3), "{:?}", began.elapsed());
+    assert_eq!(world.seen("a"), (0, vec![1, 2]));
+    let lines = world.posts.lines("b");
+    assert_eq!(lines[1]["push"]["unsubscribe"]["code"], 2500, "{lines:?}");
+    assert_eq!(lines.len(), 2);
+}
+
+#[tokio::test]
+async fn a_subscribe_that_came_since_keeps_its_row_when_the_older_one_is_ended() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
+    world.subscribe_with("a", 2, request).await;
+    world.tables.connections.drop_subscriber("a", CHANNEL, 1).await.unwrap();
+    assert!(world.tables.connections.subscriber("a", CHANNEL).await.unwrap().is_some());
+    world.tables.connections.drop_subscriber("a", CHANNEL, 2).await.unwrap();
+    assert!(world.tables.connections.subscriber("a", CHANNEL).await.unwrap().is_none());
 }
 
 #[tokio::test]
