@@ -185,6 +185,68 @@ async fn publishers_and_subscribers_at_once_leave_no_gap_no_swap_and_no_repetiti
     }
 }
 
+/// Fails when the deliverer lets go without looking whether something was appended while it posted.
+#[tokio::test]
+async fn what_is_appended_while_the_deliverer_posts_is_delivered_by_it() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    world.posts.script("a", [Scripted::Delay(200)]);
+    let (first, second) = tokio::join!(world.publish(1), async {
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        world.publish(2).await
+    });
+    assert_eq!((first.delivered, second.delivered), (true, false));
+    assert_eq!(world.seen("a"), (0, vec![1, 2]));
+}
+
+/// Fails when the row becomes ready though something was appended while it caught up.
+#[tokio::test]
+async fn what_is_appended_while_a_subscription_catches_up_is_pushed_before_it_is_ready() {
+    let world = World::new().await;
+    world.connect("a").await;
+    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
+    let command = SubscribeCommand {
+        connection_id: "a",
+        command_id: 1,
+        request: &request,
+        namespace: &world.namespace,
+        expires_at: None,
+        ttl: now() + 600,
+    };
+    let Begun::Reply(result, catch_up) = world.publisher.begin_subscribe(command).await.unwrap() else { panic!() };
+    world.publish(1).await;
+    world.publisher.post("a", &Frame::new(json!({ "reply": result }).to_string())).await.unwrap();
+    world.posts.script("a", [Scripted::Delay(200)]);
+    let (caught_up, _) = tokio::join!(world.publisher.catch_up(catch_up), async {
+        tokio::time::sleep(Duration::from_millis(80)).await;
+        world.publish(2).await
+    });
+    caught_up.unwrap();
+    world.publish(3).await;
+    assert_eq!(world.seen("a"), (0, vec![1, 2, 3]));
+}
+
+/// Fails when a publisher leaves its publication to a deliverer that let go in between.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn when_all_publishers_are_done_everything_is_delivered() {
+    let world = Arc::new(World::new().await);
+    for burst in 0..12 {
+        let mut tasks = tokio::task::JoinSet::new();
+        for n in 0..12_usize {
+            let world = world.clone();
+            tasks.spawn(async move {
+                tokio::time::sleep(Duration::from_micros(fastrand_like(n + burst * 31) % 15_000)).await;
+                world.publish(n).await;
+            });
+        }
+        while let Some(done) = tasks.join_next().await {
+            done.unwrap();
+        }
+        let head = world.tables.connections.head(CHANNEL, now(), Duration::from_mins(10)).await.unwrap();
+        assert_eq!((head.delivered, head.holder), (head.offset, None));
+    }
+}
+
 /// P6: invocations die at any await. Fails when a lease never runs out, when a hole is not filled, or when the publisher of a
 /// filled place keeps it.
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
