@@ -5,7 +5,7 @@
 //! into the dead letter queue.
 
 use anyhow::Context as _;
-use futures::future::try_join_all;
+use futures::future::join_all;
 use serde::Serialize;
 use signalbox_channels::{ChannelName, ChannelsConfig, status_channels};
 use signalbox_connections::{ConnectionTable, StatusTable};
@@ -65,7 +65,8 @@ pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Re
     let publication = StatusPublication { problem, cause, accepted_at_ms: message.accepted_at_ms };
     let data = serde_json::value::to_raw_value(&publication).context("publication")?;
 
-    try_join_all(channels.into_iter().map(async |channel| {
+    // all of them to their end, also when one fails: dropping a delivery on its way would leave its lease behind
+    let published = join_all(channels.into_iter().map(async |channel| {
         let name = ChannelName::parse(channel)?;
         let Some(namespace) = state.channels.namespace_of(&name) else { return Ok(()) };
         let publisher = &state.publisher;
@@ -80,8 +81,8 @@ pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Re
             publisher.ensure_delivered(name.as_str(), namespace, published.offset).await?;
         }
         anyhow::Ok(())
-    }))
-    .await?;
+    }));
+    published.await.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
 
     let took = now_ms() - message.accepted_at_ms;
     if applied.changed {

@@ -4,12 +4,20 @@ use signalbox_connections::{Connection, ConnectionState};
 use signalbox_lambda::now_ms;
 use signalbox_protocol::{Command, Disconnect, ErrorCode, Outcome, Push, Reply, Request, join_frames};
 use signalbox_publishing::{CatchUp, Frame, PostError};
+use tokio::time::Instant;
 use tracing::{error, info, warn};
 
 use crate::{State, commands};
 
 /// How long a command that overtook its connection's `connect` waits for it; the SDKs give up after 5 s.
 const READY_WITHIN: Duration = Duration::from_secs(2);
+/// All commands of a frame together. What is not begun by then is answered with error 100: the SDKs have given up on it
+/// anyway, and no reply at all would be worse.
+const ANSWER_WITHIN: Duration = Duration::from_secs(5);
+/// Bytes of replies to one frame; a client gets no more out of 32 KB.
+const MAX_REPLY_BYTES: usize = 1024 * 1024;
+/// Commands in one frame: a connection's channels (64), its `connect`, and as many again.
+const MAX_COMMANDS: usize = 130;
 const READY_POLL: Duration = Duration::from_millis(50);
 
 /// How long a client has to act on a `disconnect` push before its socket is closed.
@@ -20,6 +28,8 @@ pub(crate) struct Session<'a> {
     pub(crate) state: &'a State,
     pub(crate) connection_id: String,
     viewer: Option<Viewer>,
+    ready_by: Instant,
+    answer_by: Instant,
     catch_ups: Vec<CatchUp>,
 }
 
@@ -67,17 +77,26 @@ impl From<anyhow::Error> for Refusal {
 
 impl<'a> Session<'a> {
     pub(crate) fn new(state: &'a State, connection_id: String) -> Self {
-        Self { state, connection_id, viewer: None, catch_ups: Vec::new() }
+        let now = Instant::now();
+        let (ready_by, answer_by) = (now + READY_WITHIN, now + ANSWER_WITHIN);
+        Self { state, connection_id, viewer: None, ready_by, answer_by, catch_ups: Vec::new() }
     }
 
     /// Runs the commands, answers them together, then brings new subscriptions up to date.
     pub(crate) async fn run(mut self, commands: Result<Vec<Command>, Disconnect>) {
-        let mut lines = Vec::new();
+        let mut lines: Vec<String> = Vec::new();
         let mut end = None;
         match commands {
+            Ok(commands) if commands.len() > MAX_COMMANDS => end = Some(Disconnect::BAD_REQUEST),
             Ok(commands) => {
+                let mut bytes = 0;
                 for command in commands {
                     let id = command.id;
+                    bytes += lines.last().map_or(0, String::len);
+                    if bytes > MAX_REPLY_BYTES || Instant::now() >= self.answer_by {
+                        lines.push(Reply::error(id, ErrorCode::INTERNAL).to_line());
+                        continue;
+                    }
                     match self.execute(command).await {
                         Ok(outcome) => lines.push(Reply { id, outcome }.to_line()),
                         Err(Refusal::Error(code)) => lines.push(Reply::error(id, code).to_line()),
@@ -104,6 +123,9 @@ impl<'a> Session<'a> {
             self.close(disconnect).await;
         } else if answered {
             self.catch_up().await;
+        } else if !self.catch_ups.is_empty() {
+            // the client may have its subscribe reply or not, and nobody would ever post to its row
+            self.state.publisher.close(&self.connection_id).await;
         }
     }
 
@@ -128,7 +150,6 @@ impl<'a> Session<'a> {
         if let Some(viewer) = &self.viewer {
             return Ok(viewer.clone());
         }
-        let patience = tokio::time::Instant::now() + READY_WITHIN;
         loop {
             let connection = self.state.publisher.table().connection(&self.connection_id).await?;
             match connection {
@@ -139,7 +160,7 @@ impl<'a> Session<'a> {
                     }
                     return Ok(self.is_viewer(Viewer { user, expires_at, ttl }));
                 }
-                Some(_) if tokio::time::Instant::now() >= patience => return Err(ErrorCode::INTERNAL.into()),
+                Some(_) if Instant::now() >= self.ready_by => return Err(ErrorCode::INTERNAL.into()),
                 Some(_) => tokio::time::sleep(READY_POLL).await,
             }
         }
@@ -177,8 +198,7 @@ impl<'a> Session<'a> {
             if let Err(cause) = self.state.publisher.catch_up(subscription).await {
                 // the row stays unready, so nothing is posted to it: the client must begin again
                 error!(error = format!("{cause:#}"), "subscription did not catch up");
-                let again = Push::Disconnect(Disconnect { code: 3004, reason: "internal server error" });
-                let _ = self.state.publisher.post(&self.connection_id, &Frame::new(again.to_line())).await;
+                return self.state.publisher.close(&self.connection_id).await;
             }
         }
     }

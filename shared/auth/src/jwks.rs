@@ -24,7 +24,13 @@ const MAX_BYTES: usize = 256 * 1024;
 pub(crate) struct Jwks {
     url: http::Uri,
     client: Client<HttpsConnector<HttpConnector>, Empty<Bytes>>,
-    fetched: Mutex<Option<(Instant, JwkSet)>>,
+    cache: Mutex<Cache>,
+}
+
+#[derive(Debug)]
+struct Cache {
+    keys: JwkSet,
+    tried_at: Option<Instant>,
 }
 
 impl Jwks {
@@ -39,30 +45,31 @@ impl Jwks {
         Ok(Self {
             url: url.parse().map_err(|error: http::uri::InvalidUri| unusable(&error))?,
             client: Client::builder(TokioExecutor::new()).build(https),
-            fetched: Mutex::new(None),
+            cache: Mutex::new(Cache { keys: JwkSet { keys: Vec::new() }, tried_at: None }),
         })
     }
 
     /// The key of that id; a set with one key needs none.
     pub(crate) async fn key(&self, kid: Option<&str>) -> Result<DecodingKey, TokenError> {
-        let mut fetched = self.fetched.lock().await;
-        let age = fetched.as_ref().map(|(at, _)| at.elapsed());
-        let known = fetched.as_ref().and_then(|(_, set)| find(set, kid));
-        let wanted = match age {
-            None => true,
-            Some(age) if known.is_some() => age > FRESH,
-            Some(age) => age > PAUSE,
-        };
-        if wanted {
+        let mut cache = self.cache.lock().await;
+        let known = find(&cache.keys, kid);
+        let age = cache.tried_at.map(|at| at.elapsed());
+        let due = age.is_none_or(|age| age > if known.is_some() { FRESH } else { PAUSE });
+        if due {
+            // the time of the try and not of the success: an outage of the provider is not made worse, nor waited for each time
+            cache.tried_at = Some(Instant::now());
             match self.fetch().await {
-                Ok(set) => *fetched = Some((Instant::now(), set)),
-                // an outage of the provider does not lock out those whose key is known
+                Ok(keys) => {
+                    cache.keys = keys;
+                    return find(&cache.keys, kid).ok_or_else(|| TokenError::Invalid("no such key".to_owned()));
+                }
+                // it does not lock out those whose key is known
                 Err(cause) if known.is_none() => return Err(cause),
                 Err(cause) => tracing::warn!(error = %cause, "JWKS not refreshed"),
             }
         }
-        let key = fetched.as_ref().and_then(|(_, set)| find(set, kid)).or(known);
-        key.ok_or_else(|| TokenError::Invalid("no such key".to_owned()))
+        // a key that may have come since the last try: the client comes again
+        known.ok_or_else(|| TokenError::KeysUnavailable("key not known yet".to_owned()))
     }
 
     async fn fetch(&self) -> Result<JwkSet, TokenError> {

@@ -94,6 +94,9 @@ impl TokenVerifier {
             Some(at) => Some(at).filter(|at| *at > 0),
             None => claims.exp,
         };
+        if expires_at.is_some_and(|at| at <= now) {
+            return Err(TokenError::Expired);
+        }
         Ok(ConnectionToken { user: claims.sub, expires_at })
     }
 
@@ -153,6 +156,8 @@ mod tests {
         let token = signed(&json!({"sub": "anna", "exp": 1_000}), "secret", Algorithm::HS256);
         assert!(matches!(verifier().verify_connection(&token, 1_000).await, Err(TokenError::Expired)));
         assert!(verifier().verify_connection(&token, 999).await.is_ok());
+        let over = signed(&json!({"sub": "anna", "exp": 2_000, "expire_at": 900}), "secret", Algorithm::HS256);
+        assert!(matches!(verifier().verify_connection(&over, 1_000).await, Err(TokenError::Expired)));
         let foreign = signed(&json!({"sub": "anna", "exp": 1_000}), "other", Algorithm::HS256);
         assert!(matches!(verifier().verify_connection(&foreign, 1_000).await, Err(TokenError::Invalid(_))));
     }

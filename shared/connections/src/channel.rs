@@ -2,14 +2,17 @@ use std::time::Duration;
 
 use anyhow::Context as _;
 use aws_sdk_dynamodb::{
-    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    operation::{
+        put_item::PutItemError,
+        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    },
     types::{Put, ReturnValue, TransactWriteItem},
 };
 
 use crate::{
     ConnectionTable,
     attribute::{Item, boolean, find_number, get_flag, get_number, get_text, number, text},
-    table::{Transaction, despite_conflicts, key, transact},
+    table::{Transaction, applied, despite_conflicts, key, transact},
 };
 
 /// A channel's head: where its stream stands and who delivers.
@@ -189,6 +192,20 @@ impl ConnectionTable {
         Ok(released.await.context("let go of the delivery")?.is_some())
     }
 
+    /// Lets go whatever was appended: to hand over after a long time, or because something failed. What is pending is for
+    /// whoever waits for it.
+    pub async fn hand_over(&self, channel: &str, holder: &str, delivered: u64) -> anyhow::Result<()> {
+        let update = send(|| {
+            self.head_update(channel)
+                .update_expression("SET delivered = :delivered REMOVE holder, lease_until")
+                .condition_expression("holder = :holder")
+                .expression_attribute_values(":holder", text(holder))
+                .expression_attribute_values(":delivered", number(delivered))
+        });
+        update.await.context("hand the delivery over")?;
+        Ok(())
+    }
+
     /// The head, read consistently; written with a new epoch where there is none, so that everybody who asks gets the same
     /// position.
     pub async fn head(&self, channel: &str, now_s: i64, meta_ttl: Duration) -> anyhow::Result<Head> {
@@ -270,6 +287,7 @@ impl ConnectionTable {
                 }
             }
             Transaction::Refused(_) => Ok(LogWrite::Filled),
+            Transaction::Conflicted => anyhow::bail!("publication kept conflicting"),
         }
     }
 
@@ -300,18 +318,15 @@ impl ConnectionTable {
         let mut item = key(log_pk(channel, epoch), log_sk(offset));
         item.insert("tombstone".to_owned(), boolean(true));
         item.insert("ttl".to_owned(), number(now_s + millis(history_ttl) / 1000));
-        let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        match put.condition_expression("attribute_not_exists(pk)").send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error.as_service_error().is_some_and(
-                    aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception,
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error).context("write tombstone"),
-        }
+        let put = || {
+            let put = self.client.put_item().table_name(&self.table).set_item(Some(item.clone()));
+            put.condition_expression("attribute_not_exists(pk)").send()
+        };
+        applied(despite_conflicts(PutItemError::is_transaction_conflict_exception, put).await, |error| {
+            error.is_conditional_check_failed_exception()
+        })
+        .context("write tombstone")?;
+        Ok(())
     }
 
     /// The entries after `after` up to `to` that are there and have not expired, in order, read consistently.

@@ -1,11 +1,12 @@
 use anyhow::Context as _;
+use aws_sdk_dynamodb::operation::{delete_item::DeleteItemError, update_item::UpdateItemError};
 use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, ReturnValue, WriteRequest};
 
 use crate::{
     ConnectionTable,
     attribute::{Item, find_number, get_number, get_text, number, text},
     subscription::subscription_row,
-    table::key,
+    table::{applied, despite_conflicts, key},
 };
 
 /// A socket lives two hours at most (API Gateway quotas); its rows ten minutes longer.
@@ -115,18 +116,18 @@ impl ConnectionTable {
             expression.push_str(", expires_at = :expires_at");
             update = update.expression_attribute_values(":expires_at", number(at));
         }
-        match update.update_expression(expression).send().await {
-            Ok(_) => Ok(Authentication::Accepted),
-            Err(error)
-                if error.as_service_error().is_some_and(
-                    aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception,
-                ) =>
-            {
-                let known = self.connection(id).await?.is_some();
-                Ok(if known { Authentication::Repeated } else { Authentication::Gone })
-            }
-            Err(error) => Err(error).context("complete connection"),
+        let update = update.update_expression(expression);
+        let result = despite_conflicts(UpdateItemError::is_transaction_conflict_exception, || update.clone().send());
+        let refused = |error: &UpdateItemError| error.is_conditional_check_failed_exception();
+        if applied(result.await, refused).context("complete connection")? {
+            return Ok(Authentication::Accepted);
         }
+        Ok(match self.connection(id).await?.map(|connection| connection.state) {
+            None => Authentication::Gone,
+            // our own write, whose answer was lost and which the SDK repeated
+            Some(ConnectionState::Ready { client: known, .. }) if known == client => Authentication::Accepted,
+            Some(_) => Authentication::Repeated,
+        })
     }
 
     /// Removes a connection with its subscriptions; removing what is not there is fine. The connection's own row goes first:
@@ -134,8 +135,12 @@ impl ConnectionTable {
     ///
     /// Returns whether this call removed it, and the channels it was subscribed to.
     pub async fn remove(&self, id: &str) -> anyhow::Result<(bool, Vec<String>)> {
-        let delete = self.client.delete_item().table_name(&self.table).set_key(Some(key(connection_pk(id), "conn")));
-        let old = delete.return_values(ReturnValue::AllOld).send().await.context("delete connection")?;
+        let delete = || {
+            let delete = self.client.delete_item().table_name(&self.table);
+            delete.set_key(Some(key(connection_pk(id), "conn"))).return_values(ReturnValue::AllOld).send()
+        };
+        let old = despite_conflicts(DeleteItemError::is_transaction_conflict_exception, delete).await;
+        let old = old.context("delete connection")?;
         let removed = old.attributes.is_some_and(|item| !item.is_empty());
 
         let mut channels = Vec::new();
@@ -156,7 +161,7 @@ impl ConnectionTable {
             let mut rows = Vec::new();
             for item in page.items() {
                 let sk = get_text(item, "sk")?;
-                let channel = sk.trim_start_matches("sub#");
+                let channel = sk.strip_prefix("sub#").unwrap_or(sk);
                 rows.push(key(connection_pk(id), sk));
                 rows.push(subscription_row(channel, id));
                 channels.push(channel.to_owned());

@@ -77,6 +77,9 @@ pub struct RecentlyResolved {
     pub severity: u8,
 }
 
+/// DynamoDB quotas: a sort key.
+const MAX_SORT_KEY_BYTES: usize = 1024;
+
 /// The three lists of a snapshot, in the order in which its pages go through them.
 const LISTS: [&str; 3] = ["open", "hosts", "resolved"];
 
@@ -96,6 +99,8 @@ impl StatusTable {
                 Some(mut problem) => {
                     let before = problem.clone();
                     if !problem.merge(message) {
+                        // the first try may have died between the two
+                        self.see_host(message, now).await?;
                         return Ok(Applied { problem, changed: false });
                     }
                     (problem, Some(before))
@@ -152,6 +157,7 @@ impl StatusTable {
                 items.push(TransactWriteItem::builder().put(put).build());
             }
         }
+        // refused or in conflict: somebody else changed the problem, which is then merged with
         Ok(matches!(transact(&self.client, items).await.context("write problem")?, Transaction::Done))
     }
 
@@ -197,6 +203,9 @@ impl StatusTable {
             Some(cursor) => {
                 let Some((list, after)) = cursor.split_once(':') else { return Ok(None) };
                 let Some(list) = LISTS.iter().position(|name| *name == list) else { return Ok(None) };
+                if after.len() > MAX_SORT_KEY_BYTES {
+                    return Ok(None);
+                }
                 (list, Some(after.to_owned()).filter(|after| !after.is_empty()))
             }
         };

@@ -1,5 +1,5 @@
 use anyhow::Context as _;
-use aws_sdk_dynamodb::operation::delete_item::DeleteItemError;
+use aws_sdk_dynamodb::operation::{delete_item::DeleteItemError, update_item::UpdateItemError};
 use aws_sdk_dynamodb::types::{ConditionCheck, Delete, Put, TransactWriteItem, Update};
 
 use crate::{
@@ -7,7 +7,7 @@ use crate::{
     attribute::{Item, boolean, find_number, get_flag, get_number, get_text, number, text},
     channel::head_key,
     connection::connection_pk,
-    table::{Transaction, key, transact},
+    table::{Transaction, applied, despite_conflicts, key, settled, transact},
 };
 
 /// What came of [`ConnectionTable::subscribe`].
@@ -36,6 +36,12 @@ pub struct Subscriber {
     pub behind: bool,
     /// Unix seconds when its token expires: nothing is posted after that.
     pub expires_at: Option<i64>,
+    /// Stream that `from` is a place in; empty while the row is not ready.
+    pub epoch: String,
+    /// Unix seconds when its subscribe began: one that never became ready belongs to an invocation that died.
+    pub begun_at: i64,
+    /// Publications did not reach it, and it may not have been told yet.
+    pub lost: bool,
 }
 
 /// Where the next page of a channel's rows begins.
@@ -64,6 +70,7 @@ impl ConnectionTable {
         channel: &str,
         command_id: u32,
         expires_at: Option<i64>,
+        now: i64,
         ttl: i64,
     ) -> anyhow::Result<Subscribed> {
         let connection = ConditionCheck::builder()
@@ -75,6 +82,7 @@ impl ConnectionTable {
         row.insert("ready".to_owned(), boolean(false));
         row.insert("from".to_owned(), number(0));
         row.insert("command_id".to_owned(), number(command_id));
+        row.insert("begun_at".to_owned(), number(now));
         row.insert("ttl".to_owned(), number(ttl));
         if let Some(at) = expires_at {
             row.insert("expires_at".to_owned(), number(at));
@@ -89,6 +97,7 @@ impl ConnectionTable {
             Transaction::Done => Subscribed::Begun,
             Transaction::Refused(refused) if refused.first() == Some(&true) => Subscribed::ConnectionGone,
             Transaction::Refused(_) => Subscribed::Overtaken,
+            Transaction::Conflicted => anyhow::bail!("subscribe kept conflicting"),
         })
     }
 
@@ -108,7 +117,7 @@ impl ConnectionTable {
             self.last_command(connection_id, channel, command_id, ttl)?,
             TransactWriteItem::builder().delete(row).build(),
         ];
-        Ok(matches!(transact(&self.client, items).await.context("unsubscribe")?, Transaction::Done))
+        Ok(matches!(settled(transact(&self.client, items).await?).context("unsubscribe")?, Transaction::Done))
     }
 
     /// Remembers the latest command of a connection on a channel: an unsubscribe leaves it behind, so that a subscribe it
@@ -139,6 +148,7 @@ impl ConnectionTable {
         connection_id: &str,
         channel: &str,
         command_id: u32,
+        epoch: &str,
         top: u64,
     ) -> anyhow::Result<Option<bool>> {
         let head = ConditionCheck::builder()
@@ -150,12 +160,13 @@ impl ConnectionTable {
             .build()?;
         let items = vec![
             TransactWriteItem::builder().condition_check(head).build(),
-            self.ready_row(connection_id, channel, command_id, top, false)?,
+            self.ready_row(connection_id, channel, command_id, (epoch, top), false)?,
         ];
         Ok(match transact(&self.client, items).await.context("make ready")? {
             Transaction::Done => Some(true),
             Transaction::Refused(refused) if refused.get(1) == Some(&true) => None,
-            Transaction::Refused(_) => Some(false),
+            // a channel on which the head is never quiet: as if something had been appended
+            Transaction::Refused(_) | Transaction::Conflicted => Some(false),
         })
     }
 
@@ -166,8 +177,9 @@ impl ConnectionTable {
         channel: &str,
         command_id: u32,
     ) -> anyhow::Result<Option<()>> {
-        let items = vec![self.ready_row(connection_id, channel, command_id, 0, false)?];
-        Ok(matches!(transact(&self.client, items).await.context("make ready")?, Transaction::Done).then_some(()))
+        let items = vec![self.ready_row(connection_id, channel, command_id, ("", 0), false)?];
+        Ok(matches!(settled(transact(&self.client, items).await?).context("make ready")?, Transaction::Done)
+            .then_some(()))
     }
 
     /// Makes a row ready that has everything up to `from` while the channel's top runs ahead of it; the deliverer brings the
@@ -177,10 +189,12 @@ impl ConnectionTable {
         connection_id: &str,
         channel: &str,
         command_id: u32,
+        epoch: &str,
         from: u64,
     ) -> anyhow::Result<Option<()>> {
-        let items = vec![self.ready_row(connection_id, channel, command_id, from, true)?];
-        Ok(matches!(transact(&self.client, items).await.context("make ready behind")?, Transaction::Done).then_some(()))
+        let items = vec![self.ready_row(connection_id, channel, command_id, (epoch, from), true)?];
+        Ok(matches!(settled(transact(&self.client, items).await?).context("make ready behind")?, Transaction::Done)
+            .then_some(()))
     }
 
     fn ready_row(
@@ -188,16 +202,17 @@ impl ConnectionTable {
         connection_id: &str,
         channel: &str,
         command_id: u32,
-        from: u64,
+        (epoch, from): (&str, u64),
         behind: bool,
     ) -> anyhow::Result<TransactWriteItem> {
         let update = Update::builder()
             .table_name(&self.table)
             .set_key(Some(subscription_row(channel, connection_id)))
-            .update_expression("SET ready = :true, #from = :from, behind = :behind")
-            .condition_expression("command_id = :id")
+            .update_expression("SET ready = :true, epoch = :epoch, #from = :from, behind = :behind")
+            .condition_expression("command_id = :id AND attribute_not_exists(lost)")
             .expression_attribute_names("#from", "from")
             .expression_attribute_values(":true", boolean(true))
+            .expression_attribute_values(":epoch", text(epoch))
             .expression_attribute_values(":from", number(from))
             .expression_attribute_values(":behind", boolean(behind))
             .expression_attribute_values(":id", number(command_id))
@@ -205,50 +220,68 @@ impl ConnectionTable {
         Ok(TransactWriteItem::builder().update(update).build())
     }
 
-    /// Notes that a row that was behind has everything up to `from`.
-    pub async fn caught_up(&self, connection_id: &str, channel: &str, from: u64) -> anyhow::Result<()> {
-        let update = self
-            .client
-            .update_item()
-            .table_name(&self.table)
-            .set_key(Some(subscription_row(channel, connection_id)))
-            .update_expression("SET #from = :from, behind = :false")
-            .condition_expression("behind = :true")
-            .expression_attribute_names("#from", "from")
-            .expression_attribute_values(":from", number(from))
-            .expression_attribute_values(":true", boolean(true))
-            .expression_attribute_values(":false", boolean(false));
-        match update.send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error.as_service_error().is_some_and(
-                    aws_sdk_dynamodb::operation::update_item::UpdateItemError::is_conditional_check_failed_exception,
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error).context("note a row caught up"),
-        }
+    /// Notes that a row that was behind when it was read has everything up to `from`; no effect on a row that was written since.
+    pub async fn caught_up(&self, row: &Subscriber, channel: &str, from: u64) -> anyhow::Result<()> {
+        let update = || {
+            self.client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(subscription_row(channel, &row.connection_id)))
+                .update_expression("SET #from = :from, behind = :false")
+                .condition_expression("command_id = :id AND behind = :true AND #from = :read")
+                .expression_attribute_names("#from", "from")
+                .expression_attribute_values(":from", number(from))
+                .expression_attribute_values(":read", number(row.from))
+                .expression_attribute_values(":id", number(row.command_id))
+                .expression_attribute_values(":true", boolean(true))
+                .expression_attribute_values(":false", boolean(false))
+                .send()
+        };
+        applied(despite_conflicts(UpdateItemError::is_transaction_conflict_exception, update).await, |error| {
+            error.is_conditional_check_failed_exception()
+        })
+        .context("note a row caught up")?;
+        Ok(())
+    }
+
+    /// Marks the row that this subscribe wrote: publications did not reach it. Nobody posts to it any more, and whoever meets it
+    /// tells the connection, should the caller die before it does. False when there is no such row: a later subscribe has one of
+    /// its own, or the subscription was ended.
+    pub async fn mark_lost(&self, connection_id: &str, channel: &str, command_id: u32) -> anyhow::Result<bool> {
+        let update = || {
+            self.client
+                .update_item()
+                .table_name(&self.table)
+                .set_key(Some(subscription_row(channel, connection_id)))
+                .update_expression("SET ready = :false, lost = :true")
+                .condition_expression("command_id = :id")
+                .expression_attribute_values(":id", number(command_id))
+                .expression_attribute_values(":true", boolean(true))
+                .expression_attribute_values(":false", boolean(false))
+                .send()
+        };
+        applied(despite_conflicts(UpdateItemError::is_transaction_conflict_exception, update).await, |error| {
+            error.is_conditional_check_failed_exception()
+        })
+        .context("mark a row lost")
     }
 
     /// Deletes the row that this subscribe wrote, because the server ended the subscription; the row of a later one stays.
     pub async fn drop_subscriber(&self, connection_id: &str, channel: &str, command_id: u32) -> anyhow::Result<()> {
-        let delete = self
-            .client
-            .delete_item()
-            .table_name(&self.table)
-            .set_key(Some(subscription_row(channel, connection_id)))
-            .condition_expression("command_id = :id")
-            .expression_attribute_values(":id", number(command_id));
-        match delete.send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error.as_service_error().is_some_and(DeleteItemError::is_conditional_check_failed_exception) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error).context("drop subscriber"),
-        }
+        let delete = || {
+            self.client
+                .delete_item()
+                .table_name(&self.table)
+                .set_key(Some(subscription_row(channel, connection_id)))
+                .condition_expression("command_id = :id")
+                .expression_attribute_values(":id", number(command_id))
+                .send()
+        };
+        applied(despite_conflicts(DeleteItemError::is_transaction_conflict_exception, delete).await, |error| {
+            error.is_conditional_check_failed_exception()
+        })
+        .context("drop subscriber")?;
+        Ok(())
     }
 
     /// One row, read consistently.
@@ -290,5 +323,8 @@ fn read_subscriber(item: &Item) -> anyhow::Result<Subscriber> {
         from: get_number(item, "from")?,
         behind: get_flag(item, "behind"),
         expires_at: find_number(item, "expires_at")?,
+        epoch: item.get("epoch").and_then(|epoch| epoch.as_s().ok()).cloned().unwrap_or_default(),
+        begun_at: find_number(item, "begun_at")?.unwrap_or(0),
+        lost: get_flag(item, "lost"),
     })
 }

@@ -26,6 +26,8 @@ impl ConnectionTable {
 pub(crate) enum Transaction {
     Done,
     Refused(Vec<bool>),
+    /// Others kept writing the same items.
+    Conflicted,
 }
 
 /// A transaction that loses against a concurrent write of one of its items is not refused: it is tried again.
@@ -52,7 +54,15 @@ pub(crate) async fn transact(client: &Client, items: Vec<TransactWriteItem>) -> 
         }
         pause(attempt).await;
     }
-    Err(anyhow!("transaction kept conflicting"))
+    Ok(Transaction::Conflicted)
+}
+
+/// For callers to whom a conflict without end is a failure.
+pub(crate) fn settled(transaction: Transaction) -> anyhow::Result<Transaction> {
+    match transaction {
+        Transaction::Conflicted => Err(anyhow!("transaction kept conflicting")),
+        settled => Ok(settled),
+    }
 }
 
 /// Runs a single-item write again while a concurrent transaction holds the item.
@@ -70,6 +80,18 @@ where
         }
     }
     unreachable!("the loop above only ends by returning")
+}
+
+/// Whether a write with a condition was applied; false when the condition did not hold.
+pub(crate) fn applied<T, E, R>(
+    result: Result<T, SdkError<E, R>>,
+    is_refusal: impl Fn(&E) -> bool,
+) -> Result<bool, SdkError<E, R>> {
+    match result {
+        Ok(_) => Ok(true),
+        Err(error) if error.as_service_error().is_some_and(is_refusal) => Ok(false),
+        Err(error) => Err(error),
+    }
 }
 
 async fn pause(attempt: u32) {

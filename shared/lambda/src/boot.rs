@@ -68,6 +68,8 @@ impl Boot {
         // The event is decoded here and not by the runtime: a shape that serde refuses must not surface either.
         lambda_runtime::run(service_fn(|event: LambdaEvent<serde_json::Value>| async move {
             let context = &event.payload["requestContext"];
+            // before $connect is answered there is no socket that an error could reach: it fails closed
+            let failed = if context["eventType"] == "CONNECT" { 500 } else { 200 };
             let span = info_span!(
                 "invocation",
                 service,
@@ -83,7 +85,7 @@ impl Boot {
             flush(metrics);
             Ok::<_, Error>(result.unwrap_or_else(|cause| {
                 span.in_scope(|| error!(error = format!("{cause:#}"), "message failed"));
-                status(200)
+                status(failed)
             }))
         }))
         .await

@@ -17,6 +17,9 @@ use crate::{
 /// second for the whole account.
 const POSTS_AT_ONCE: usize = 128;
 
+/// A subscribe that is not through after this is not going to be: its invocation's time-out is 15 s.
+const UNREADY_SECONDS: i64 = 20;
+
 /// A delivery that this invocation holds.
 #[derive(Debug, Clone)]
 pub(crate) struct Hold {
@@ -46,7 +49,7 @@ impl Hold {
             holder: holder.to_owned(),
             epoch: head.epoch.clone(),
             delivered: head.delivered,
-            top: head.offset,
+            top: head.offset.max(head.delivered),
             until: Instant::now(),
             timing,
             history_ttl: namespace.history_ttl,
@@ -59,6 +62,10 @@ impl Hold {
     fn renewed(&mut self, asked_ms: i64) {
         let ago = Duration::from_millis(u64::try_from(now_ms() - asked_ms).unwrap_or(0));
         self.until = Instant::now() + self.timing.lease.saturating_sub(ago + self.timing.skew);
+    }
+
+    fn serves(&self, row: &Subscriber) -> bool {
+        row.ready && row.epoch == self.epoch
     }
 
     fn is_nearly_out(&self) -> bool {
@@ -75,16 +82,31 @@ pub(crate) struct KnownEntry {
 
 impl Publisher {
     /// Posts everything pending and lets go, round after round while more is appended. `known` and `rows` spare the reads of
-    /// the first round. False when somebody else has taken the delivery over.
+    /// the first round. False when somebody else is to go on: it was taken over, or handed over after [`Timing::turn`].
     pub(crate) async fn deliver(
         &self,
         mut hold: Hold,
+        known: Option<KnownEntry>,
+        rows: Option<(Vec<Subscriber>, Option<PageStart>)>,
+    ) -> anyhow::Result<bool> {
+        let result = self.deliver_rounds(&mut hold, known, rows).await;
+        if result.is_err() {
+            // nobody shall wait for the lease of somebody who has given up
+            let _ = self.table.hand_over(&hold.channel, &hold.holder, hold.delivered).await;
+        }
+        result
+    }
+
+    async fn deliver_rounds(
+        &self,
+        hold: &mut Hold,
         mut known: Option<KnownEntry>,
         mut rows: Option<(Vec<Subscriber>, Option<PageStart>)>,
     ) -> anyhow::Result<bool> {
+        let turn = Instant::now() + self.timing.turn;
         loop {
-            let lines = self.pending(&hold, known.take()).await?;
-            if !self.post_round(&mut hold, &lines, rows.take()).await? {
+            let lines = self.pending(hold, known.take()).await?;
+            if !self.post_round(hold, &lines, rows.take()).await? {
                 debug!(channel = hold.channel, "delivery was taken over");
                 return Ok(false);
             }
@@ -92,10 +114,15 @@ impl Publisher {
                 return Ok(true);
             }
             let top = hold.top;
-            if !self.renew(&mut hold, top).await? {
+            hold.delivered = top;
+            if Instant::now() >= turn {
+                // a channel that is never quiet: its publishers wait for their publications and take over
+                self.table.hand_over(&hold.channel, &hold.holder, top).await?;
                 return Ok(false);
             }
-            hold.delivered = top;
+            if !self.renew(hold, top).await? {
+                return Ok(false);
+            }
         }
     }
 
@@ -181,7 +208,7 @@ impl Publisher {
                     hold.top = top;
                 }
                 let (held, frames) = (&*hold, &frames);
-                let ready = part.iter().filter(|row| row.ready).cloned().collect();
+                let ready = part.iter().filter(|row| held.serves(row)).cloned().collect();
                 self.post_page(&held.channel, ready, held.until, |row| async move {
                     if row.behind {
                         self.frames_behind(held, &row).await
@@ -193,17 +220,45 @@ impl Publisher {
                     }
                 })
                 .await;
-                for row in part.iter().filter(|row| row.ready && row.behind) {
-                    // after the post: should this invocation die in between, it is posted twice, where the other order would
-                    // leave a gap
-                    self.table.caught_up(&row.connection_id, &held.channel, held.top).await?;
+                if part.iter().any(|row| held.serves(row) && row.behind) && !self.note_caught_up(hold, part).await? {
+                    return Ok(false);
                 }
+                self.interrupt_lost(&hold.channel, &hold.epoch, part).await;
             }
             start = next;
             if start.is_none() {
                 return Ok(true);
             }
         }
+    }
+
+    /// After the post: should this invocation die in between, it is posted twice, where the other order would leave a gap. False
+    /// when the delivery was lost: its new holder may have read the rows before these were ready.
+    async fn note_caught_up(&self, hold: &mut Hold, rows: &[Subscriber]) -> anyhow::Result<bool> {
+        let (top, delivered) = (hold.top, hold.delivered);
+        if !self.renew(hold, delivered).await? {
+            return Ok(false);
+        }
+        hold.top = top;
+        for row in rows.iter().filter(|row| hold.serves(row) && row.behind) {
+            if let Err(cause) = self.table.caught_up(row, &hold.channel, top).await {
+                // it stays behind, and gets the same again with the next round
+                warn!(connection_id = row.connection_id, error = format!("{cause:#}"), "row not noted as caught up");
+            }
+        }
+        Ok(true)
+    }
+
+    /// Rows whose connection waits in vain: marked lost by somebody who died before it told the connection, never made ready
+    /// because the invocation died that wrote it, or of a stream that is no more.
+    async fn interrupt_lost(&self, channel: &str, epoch: &str, rows: &[Subscriber]) {
+        let now = now_ms() / 1000;
+        let lost = rows.iter().filter(|row| {
+            row.lost || (!row.ready && row.begun_at + UNREADY_SECONDS < now) || (row.ready && row.epoch != epoch)
+        });
+        futures::stream::iter(lost)
+            .for_each_concurrent(POSTS_AT_ONCE, |row| self.interrupt(channel, &row.connection_id, row.command_id))
+            .await;
     }
 
     /// What a row lacks that was made ready on a channel too busy to catch up with.
@@ -276,30 +331,47 @@ impl Publisher {
         }
     }
 
-    /// Publications did not reach a connection: its subscription ends with 2500, and the SDK subscribes again and recovers.
-    /// `command_id` is that of the row that missed them: a subscribe that came since has a row of its own.
+    /// Publications did not reach a connection: its subscription ends with 2500, and the SDK subscribes again and recovers. The
+    /// row is marked first and deleted last, so that another deliverer says it again should this one die in between.
+    ///
+    /// `command_id` is that of the row that missed them: a subscribe that came since has a row of its own and is left alone.
     pub(crate) async fn interrupt(&self, channel: &str, connection_id: &str, command_id: u32) {
-        if let Err(cause) = self.table.drop_subscriber(connection_id, channel, command_id).await {
-            error!(channel, connection_id, error = format!("{cause:#}"), "subscription was not dropped");
-        }
-        let push = Push::Unsubscribe { channel, reason: Unsubscribed::INSUFFICIENT_STATE };
-        match self.post(connection_id, &Frame::new(push.to_line())).await {
-            Ok(()) => metrics::counter!("Interrupted").increment(1),
-            Err(PostError::Gone) => self.remove_gone(connection_id).await,
-            Err(_) => {
-                // not even that: closing the socket is the last way to make the SDK recover
-                if let Err(cause) = self.gateway.delete(connection_id).await {
-                    error!(connection_id, error = %cause, "connection that missed publications could not be closed");
-                }
-                self.remove_gone(connection_id).await;
+        match self.table.mark_lost(connection_id, channel, command_id).await {
+            Ok(true) => {}
+            Ok(false) => return,
+            Err(cause) => {
+                error!(channel, connection_id, error = format!("{cause:#}"), "row not marked lost");
+                return self.close(connection_id).await;
             }
         }
+        let push = Push::Unsubscribe { channel, reason: Unsubscribed::INSUFFICIENT_STATE };
+        match counted(self.gateway.post(connection_id, &Frame::new(push.to_line())).await) {
+            Ok(()) => {
+                metrics::counter!("Interrupted").increment(1);
+                if let Err(cause) = self.table.drop_subscriber(connection_id, channel, command_id).await {
+                    // told again by the next deliverer
+                    warn!(channel, connection_id, error = format!("{cause:#}"), "lost row was not deleted");
+                }
+            }
+            Err(PostError::Gone) => self.remove_gone(connection_id).await,
+            Err(_) => self.close(connection_id).await,
+        }
+    }
+
+    /// Closes a socket that could not be told what it missed: the SDK reconnects and recovers.
+    pub async fn close(&self, connection_id: &str) {
+        match self.gateway.delete(connection_id).await {
+            Ok(()) | Err(PostError::Gone) => {}
+            Err(cause) => error!(connection_id, error = %cause, "connection that missed something could not be closed"),
+        }
+        self.remove_gone(connection_id).await;
     }
 
     /// The connection's token has expired: nothing is posted any more but that.
     async fn expire(&self, connection_id: &str) {
         self.remove_gone(connection_id).await;
-        let _ = self.post(connection_id, &Frame::new(Push::Disconnect(Disconnect::EXPIRED).to_line())).await;
+        let push = Frame::new(Push::Disconnect(Disconnect::EXPIRED).to_line());
+        let _ = counted(self.gateway.post(connection_id, &push).await);
     }
 }
 

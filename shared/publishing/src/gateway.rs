@@ -103,7 +103,7 @@ pub struct ApiGateway {
 }
 
 /// An answer that takes longer than this is no answer.
-const POST_TIMEOUT: Duration = Duration::from_millis(1500);
+const POST_TIMEOUT: Duration = Duration::from_secs(1);
 
 impl ApiGateway {
     /// `endpoint` is the stage's URL, without `/@connections`.

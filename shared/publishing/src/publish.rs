@@ -33,6 +33,8 @@ pub struct Timing {
     pub skew: Duration,
     /// What one connection may take of a round, its repeated posts included.
     pub row: Duration,
+    /// A deliverer hands over after this, on a channel that is never quiet.
+    pub turn: Duration,
     /// How long an offset that was taken may stay without its publication.
     pub hole: Duration,
     /// Waits between the tries of a post.
@@ -45,9 +47,10 @@ impl Default for Timing {
             lease: Duration::from_secs(10),
             lease_margin: Duration::from_secs(5),
             skew: Duration::from_millis(500),
-            row: Duration::from_secs(4),
+            row: Duration::from_secs(2),
+            turn: Duration::from_secs(5),
             hole: Duration::from_millis(500),
-            retries: [Duration::from_millis(50), Duration::from_millis(200), Duration::from_millis(800)],
+            retries: [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(450)],
         }
     }
 }
@@ -157,7 +160,7 @@ impl Publisher {
             hold = match hold {
                 _ if !appended.held => None,
                 // held since the first round: only the top has moved
-                Some(held) => Some(Hold { top: head.offset, ..held }),
+                Some(held) => Some(Hold { top: head.offset, delivered: held.delivered.max(head.delivered), ..held }),
                 None => Some(Hold::new(channel, &holder, &head, now_ms, self.timing, namespace)),
             };
             let write = self.table.write_publication(
@@ -214,7 +217,7 @@ impl Publisher {
             if head.delivered >= offset {
                 return Ok(());
             }
-            if self.deliver_pending(channel, namespace, &holder).await? {
+            if !head.is_held(now_ms()) && self.deliver_pending(channel, namespace, &holder).await? {
                 return Ok(());
             }
             tokio::time::sleep(pause).await;
@@ -242,7 +245,8 @@ impl Publisher {
         let frames = [Frame::new(line)];
         let mut start = None;
         loop {
-            let (rows, next) = self.table.subscribers(channel, start).await?;
+            let (mut rows, next) = self.table.subscribers(channel, start).await?;
+            rows.retain(|row| row.ready);
             let deadline = tokio::time::Instant::now() + self.timing.lease;
             self.post_page(channel, rows, deadline, |_| async { Ok(frames.to_vec()) }).await;
             start = next;

@@ -17,6 +17,9 @@ const REPLY_BYTES: usize = 100 * 1024;
 /// Rounds of catching up before a row is made ready behind the channel's top.
 const ROUNDS: usize = 5;
 
+/// How long a row that is behind is waited for: the invocation has 15 s for all of its frame.
+const PATIENCE: Duration = Duration::from_secs(6);
+
 /// Most publications a recovery brings (Centrifugo's `client.recovery_max_publication_limit`).
 const RECOVERY_LIMIT: u64 = 300;
 
@@ -66,7 +69,7 @@ impl Publisher {
     pub async fn begin_subscribe(&self, command: SubscribeCommand<'_>) -> anyhow::Result<Begun> {
         let SubscribeCommand { connection_id, command_id, request, namespace, expires_at, ttl } = command;
         let channel = request.channel.as_str();
-        match self.table.subscribe(connection_id, channel, command_id, expires_at, ttl).await? {
+        match self.table.subscribe(connection_id, channel, command_id, expires_at, now_ms() / 1000, ttl).await? {
             Subscribed::Begun => {}
             Subscribed::Overtaken => return Ok(Begun::Refused(ErrorCode::INTERNAL)),
             Subscribed::ConnectionGone => return Ok(Begun::ConnectionGone),
@@ -159,7 +162,7 @@ impl Publisher {
                 return Ok(());
             }
             at = head.offset;
-            match self.table.make_ready(connection_id, channel, *command_id, at).await? {
+            match self.table.make_ready(connection_id, channel, *command_id, epoch, at).await? {
                 Some(true) => return Ok(()),
                 Some(false) => {}
                 None => {
@@ -168,7 +171,7 @@ impl Publisher {
                 }
             }
         }
-        if self.table.make_ready_behind(connection_id, channel, *command_id, at).await?.is_none() {
+        if self.table.make_ready_behind(connection_id, channel, *command_id, epoch, at).await?.is_none() {
             return Ok(());
         }
         self.wait_until_caught_up(&subscription).await
@@ -201,13 +204,19 @@ impl Publisher {
     async fn wait_until_caught_up(&self, subscription: &CatchUp) -> anyhow::Result<()> {
         let CatchUp { connection_id, channel, namespace, .. } = subscription;
         let holder = uuid::Uuid::new_v4().simple().to_string();
-        let patience = tokio::time::Instant::now() + self.timing.lease + Duration::from_secs(2);
+        let patience = tokio::time::Instant::now() + PATIENCE;
+        let mut pause = Duration::from_millis(20);
         while tokio::time::Instant::now() < patience {
             let row = self.table.subscriber(connection_id, channel).await?;
-            if row.is_none_or(|row| !row.behind) || self.deliver_pending(channel, namespace, &holder).await? {
+            if row.is_none_or(|row| !row.behind || row.command_id != subscription.command_id) {
                 return Ok(());
             }
-            tokio::time::sleep(self.timing.lease / 100).await;
+            let head = self.table.head(channel, now_ms() / 1000, namespace.history_meta_ttl).await?;
+            if !head.is_held(now_ms()) && self.deliver_pending(channel, namespace, &holder).await? {
+                return Ok(());
+            }
+            tokio::time::sleep(pause).await;
+            pause = (pause * 2).min(self.timing.lease / 20);
         }
         self.start_over(subscription).await
     }
