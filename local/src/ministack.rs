@@ -82,6 +82,9 @@ pub(crate) fn spawn(tools: &Tools, state: &State, ports: Ports, auth: bool, log:
         .env("STATE_DIR", state.path("ministack"))
         .env("S3_PERSIST", "1")
         .env("S3_DATA_DIR", state.path("ministack/s3"))
+        // After 5 s and 10 s more, where AWS takes one and two minutes. Sooner is too soon: when one process of a function dies
+        // MiniStack fails others of it for a second or two, and three tries would be over.
+        .env("LAMBDA_ASYNC_RETRY_BASE_SECONDS", "5")
         .env("LOG_LEVEL", "INFO")
         .env("RUST_LOG", "info")
         // Ports of services that we do not use would collide between two stacks.

@@ -24,7 +24,7 @@ use tokio_tungstenite::{MaybeTlsStream, WebSocketStream, tungstenite::Message};
 use crate::world::signed;
 
 /// How long anything may take to arrive: generous, because the machine may be busy.
-pub(crate) const PATIENCE: Duration = Duration::from_secs(30);
+pub(crate) const PATIENCE: Duration = Duration::from_mins(1);
 
 /// Tests that break something have the cloud to themselves; the others share it.
 static PEACE: RwLock<()> = RwLock::const_new(());

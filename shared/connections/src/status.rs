@@ -100,14 +100,14 @@ impl StatusTable {
                     let before = problem.clone();
                     if !problem.merge(message) {
                         // the first try may have died between the two
-                        self.see_host(message, now).await?;
+                        self.see_host(&problem, now).await?;
                         return Ok(Applied { problem, changed: false });
                     }
                     (problem, Some(before))
                 }
             };
             let (written, ()) =
-                tokio::try_join!(self.write(&problem, before.as_ref(), now), self.see_host(message, now))?;
+                tokio::try_join!(self.write(&problem, before.as_ref(), now), self.see_host(&problem, now))?;
             if written {
                 return Ok(Applied { problem, changed: true });
             }
@@ -161,16 +161,16 @@ impl StatusTable {
         Ok(matches!(transact(&self.client, items).await.context("write problem")?, Transaction::Done))
     }
 
-    /// Notes the host as the newest problem describes it: event ids grow, so an older message does not overwrite a newer one.
-    async fn see_host(&self, message: &StatusChanged, now: i64) -> anyhow::Result<()> {
-        let host = &message.detail.host;
+    /// Notes the host as the newest problem describes it: event ids grow, so an older problem does not overwrite a newer one. From
+    /// the merged problem and not the message: a repeated message that looks otherwise does not make another host.
+    async fn see_host(&self, problem: &Problem, now: i64) -> anyhow::Result<()> {
+        let ProblemView { host, groups, .. } = problem.view();
         if host.id.is_empty() {
             return Ok(());
         }
-        let event: u64 = message.event_id.parse().unwrap_or(0);
+        let event: u64 = problem.event_id().parse().unwrap_or(0);
         let mut item = key("hosts", &host.id);
-        let known = KnownHost { host: host.clone(), groups: message.detail.groups.clone() };
-        item.insert("body".to_owned(), text(serde_json::to_string(&known)?));
+        item.insert("body".to_owned(), text(serde_json::to_string(&KnownHost { host, groups })?));
         item.insert("version".to_owned(), number(event));
         item.insert("ttl".to_owned(), number(now + OPEN_TTL));
         let put = self
@@ -178,7 +178,7 @@ impl StatusTable {
             .put_item()
             .table_name(&self.table)
             .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk) OR version < :version")
+            .condition_expression("attribute_not_exists(pk) OR version <= :version")
             .expression_attribute_values(":version", number(event));
         match put.send().await {
             Ok(_) => Ok(()),
