@@ -94,3 +94,83 @@ fn find(set: &JwkSet, kid: Option<&str>) -> Option<DecodingKey> {
     };
     DecodingKey::from_jwk(key).ok()
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::{
+        Arc,
+        atomic::{AtomicUsize, Ordering},
+    };
+
+    use jsonwebtoken::{Algorithm, EncodingKey, Header, encode, jwk::Jwk};
+    use serde_json::json;
+    use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+
+    use crate::{TokenError, TokenVerifier};
+
+    /// Made for this test alone: `openssl ecparam -name prime256v1 -genkey`, as PKCS 8.
+    const KEY: &[u8] = include_bytes!("../fixtures/es256-test-key.der");
+
+    /// An identity provider: answers with a set of that one key, and counts.
+    async fn provider(kid: &str, status: u16) -> (String, Arc<AtomicUsize>) {
+        let mut key = Jwk::from_encoding_key(&EncodingKey::from_ec_der(KEY), Algorithm::ES256).unwrap();
+        key.common.key_id = Some(kid.to_owned());
+        let body = json!({ "keys": [key] }).to_string();
+        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
+        let url = format!("http://{}/jwks.json", listener.local_addr().unwrap());
+        let asked = Arc::new(AtomicUsize::new(0));
+        let count = asked.clone();
+        #[expect(clippy::disallowed_methods, reason = "a test process is not frozen")]
+        tokio::spawn(async move {
+            while let Ok((mut socket, _)) = listener.accept().await {
+                count.fetch_add(1, Ordering::SeqCst);
+                let _ = socket.read(&mut [0; 4096]).await;
+                let length = body.len();
+                let answer =
+                    format!("HTTP/1.1 {status} X\r\ncontent-length: {length}\r\nconnection: close\r\n\r\n{body}");
+                let _ = socket.write_all(answer.as_bytes()).await;
+            }
+        });
+        (url, asked)
+    }
+
+    fn token(kid: &str) -> String {
+        let header = Header { kid: Some(kid.to_owned()), ..Header::new(Algorithm::ES256) };
+        encode(&header, &json!({ "sub": "anna" }), &EncodingKey::from_ec_der(KEY)).unwrap()
+    }
+
+    #[tokio::test]
+    async fn a_token_of_the_provider_s_key_is_verified_and_the_keys_are_fetched_once() {
+        let (url, asked) = provider("one", 200).await;
+        let verifier = TokenVerifier::new(None, Some(&url), None, None).unwrap();
+        for _ in 0..3 {
+            assert_eq!(verifier.verify_connection(&token("one"), 0).await.unwrap().user, "anna");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+        // perhaps rotated since: not asked at once again, and not final for the client
+        let unknown = verifier.verify_connection(&token("two"), 0).await;
+        assert!(matches!(unknown, Err(TokenError::KeysUnavailable(_))), "{unknown:?}");
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn a_provider_that_is_down_is_not_asked_for_each_token() {
+        let (url, asked) = provider("one", 500).await;
+        let verifier = TokenVerifier::new(None, Some(&url), None, None).unwrap();
+        for _ in 0..5 {
+            let refused = verifier.verify_connection(&token("one"), 0).await;
+            assert!(matches!(refused, Err(TokenError::KeysUnavailable(_))), "{refused:?}");
+        }
+        assert_eq!(asked.load(Ordering::SeqCst), 1);
+    }
+
+    #[tokio::test]
+    async fn an_hmac_token_is_never_tried_with_the_provider_s_public_key() {
+        let (url, asked) = provider("one", 200).await;
+        let verifier = TokenVerifier::new(None, Some(&url), None, None).unwrap();
+        let key = EncodingKey::from_secret(b"public");
+        let forged = encode(&Header::default(), &json!({ "sub": "anna" }), &key).unwrap();
+        assert!(matches!(verifier.verify_connection(&forged, 0).await, Err(TokenError::Invalid(_))));
+        assert_eq!(asked.load(Ordering::SeqCst), 0);
+    }
+}
