@@ -21,9 +21,13 @@ pub fn now_ms() -> i64 {
         .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
 }
 
-/// A file that was deployed beside the binary (`LAMBDA_TASK_ROOT`).
+/// A file that was deployed beside the binary: in `LAMBDA_TASK_ROOT`, which `sam local invoke` leaves unset, or in the
+/// binary's own folder.
 pub fn task_file(name: &str) -> anyhow::Result<String> {
-    let folder = env::require("LAMBDA_TASK_ROOT")?;
-    let path = std::path::Path::new(&folder).join(name);
+    let folder = match env::optional("LAMBDA_TASK_ROOT") {
+        Some(folder) => std::path::PathBuf::from(folder),
+        None => std::env::current_exe()?.parent().map(std::path::Path::to_path_buf).unwrap_or_default(),
+    };
+    let path = folder.join(name);
     std::fs::read_to_string(&path).map_err(|cause| anyhow::anyhow!("{}: {cause}", path.display()))
 }
