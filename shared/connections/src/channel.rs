@@ -182,12 +182,9 @@ impl ConnectionTable {
     /// Lets go if nothing was appended after `delivered`. False when there was, or when somebody else has taken it.
     pub async fn release(&self, channel: &str, holder: &str, delivered: u64) -> anyhow::Result<bool> {
         let released = send(|| {
-            self.head_update(channel)
-                .update_expression("SET delivered = :delivered REMOVE holder, lease_until")
+            self.letting_go(channel, holder, delivered)
                 .condition_expression("holder = :holder AND #offset = :delivered")
                 .expression_attribute_names("#offset", "offset")
-                .expression_attribute_values(":holder", text(holder))
-                .expression_attribute_values(":delivered", number(delivered))
         });
         Ok(released.await.context("let go of the delivery")?.is_some())
     }
@@ -195,15 +192,16 @@ impl ConnectionTable {
     /// Lets go whatever was appended: to hand over after a long time, or because something failed. What is pending is for
     /// whoever waits for it.
     pub async fn hand_over(&self, channel: &str, holder: &str, delivered: u64) -> anyhow::Result<()> {
-        let update = send(|| {
-            self.head_update(channel)
-                .update_expression("SET delivered = :delivered REMOVE holder, lease_until")
-                .condition_expression("holder = :holder")
-                .expression_attribute_values(":holder", text(holder))
-                .expression_attribute_values(":delivered", number(delivered))
-        });
-        update.await.context("hand the delivery over")?;
+        let handed = send(|| self.letting_go(channel, holder, delivered).condition_expression("holder = :holder"));
+        handed.await.context("hand the delivery over")?;
         Ok(())
+    }
+
+    fn letting_go(&self, channel: &str, holder: &str, delivered: u64) -> UpdateItemFluentBuilder {
+        self.head_update(channel)
+            .update_expression("SET delivered = :delivered REMOVE holder, lease_until")
+            .expression_attribute_values(":holder", text(holder))
+            .expression_attribute_values(":delivered", number(delivered))
     }
 
     /// The head, read consistently; written with a new epoch where there is none, so that everybody who asks gets the same
@@ -322,9 +320,10 @@ impl ConnectionTable {
             let put = self.client.put_item().table_name(&self.table).set_item(Some(item.clone()));
             put.condition_expression("attribute_not_exists(pk)").send()
         };
-        applied(despite_conflicts(PutItemError::is_transaction_conflict_exception, put).await, |error| {
-            error.is_conditional_check_failed_exception()
-        })
+        applied(
+            despite_conflicts(PutItemError::is_transaction_conflict_exception, put).await,
+            PutItemError::is_conditional_check_failed_exception,
+        )
         .context("write tombstone")?;
         Ok(())
     }

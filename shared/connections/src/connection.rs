@@ -1,6 +1,8 @@
 use anyhow::Context as _;
-use aws_sdk_dynamodb::operation::{delete_item::DeleteItemError, update_item::UpdateItemError};
-use aws_sdk_dynamodb::types::{AttributeValue, DeleteRequest, ReturnValue, WriteRequest};
+use aws_sdk_dynamodb::{
+    operation::{delete_item::DeleteItemError, put_item::PutItemError, update_item::UpdateItemError},
+    types::{AttributeValue, DeleteRequest, ReturnValue, WriteRequest},
+};
 
 use crate::{
     ConnectionTable,
@@ -9,8 +11,9 @@ use crate::{
     table::{applied, despite_conflicts, key},
 };
 
-/// A socket lives two hours at most (API Gateway quotas); its rows ten minutes longer.
-pub(crate) const CONNECTION_TTL: i64 = 2 * 60 * 60 + 10 * 60;
+/// Seconds that the rows of a connection are kept: a socket lives two hours at most (API Gateway quotas), its rows ten minutes
+/// longer.
+pub const CONNECTION_TTL: i64 = 2 * 60 * 60 + 10 * 60;
 
 /// A connection of API Gateway.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -71,17 +74,9 @@ impl ConnectionTable {
         item.insert("connected_at".to_owned(), number(now));
         item.insert("ttl".to_owned(), number(now + CONNECTION_TTL));
         let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-        match put.condition_expression("attribute_not_exists(pk)").send().await {
-            Ok(_) => Ok(Admission::Admitted),
-            Err(error)
-                if error.as_service_error().is_some_and(
-                    aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception,
-                ) =>
-            {
-                Ok(Admission::Known)
-            }
-            Err(error) => Err(error).context("put connection"),
-        }
+        let put = put.condition_expression("attribute_not_exists(pk)").send().await;
+        let admitted = applied(put, PutItemError::is_conditional_check_failed_exception).context("put connection")?;
+        Ok(if admitted { Admission::Admitted } else { Admission::Known })
     }
 
     /// The connection, read consistently.
@@ -118,8 +113,9 @@ impl ConnectionTable {
         }
         let update = update.update_expression(expression);
         let result = despite_conflicts(UpdateItemError::is_transaction_conflict_exception, || update.clone().send());
-        let refused = |error: &UpdateItemError| error.is_conditional_check_failed_exception();
-        if applied(result.await, refused).context("complete connection")? {
+        if applied(result.await, UpdateItemError::is_conditional_check_failed_exception)
+            .context("complete connection")?
+        {
             return Ok(Authentication::Accepted);
         }
         Ok(match self.connection(id).await?.map(|connection| connection.state) {

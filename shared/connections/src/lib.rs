@@ -13,7 +13,7 @@ mod table;
 pub mod testing;
 
 pub use channel::{Appended, Head, LogEntry, LogWrite};
-pub use connection::{Admission, Authentication, Connection, ConnectionState};
+pub use connection::{Admission, Authentication, CONNECTION_TTL, Connection, ConnectionState};
 pub use status::{Applied, KnownHost, RecentlyResolved, SnapshotPage, StatusTable};
 pub use subscription::{PageStart, Subscribed, Subscriber};
 pub use table::ConnectionTable;

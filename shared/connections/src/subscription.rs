@@ -237,9 +237,10 @@ impl ConnectionTable {
                 .expression_attribute_values(":false", boolean(false))
                 .send()
         };
-        applied(despite_conflicts(UpdateItemError::is_transaction_conflict_exception, update).await, |error| {
-            error.is_conditional_check_failed_exception()
-        })
+        applied(
+            despite_conflicts(UpdateItemError::is_transaction_conflict_exception, update).await,
+            UpdateItemError::is_conditional_check_failed_exception,
+        )
         .context("note a row caught up")?;
         Ok(())
     }
@@ -260,9 +261,10 @@ impl ConnectionTable {
                 .expression_attribute_values(":false", boolean(false))
                 .send()
         };
-        applied(despite_conflicts(UpdateItemError::is_transaction_conflict_exception, update).await, |error| {
-            error.is_conditional_check_failed_exception()
-        })
+        applied(
+            despite_conflicts(UpdateItemError::is_transaction_conflict_exception, update).await,
+            UpdateItemError::is_conditional_check_failed_exception,
+        )
         .context("mark a row lost")
     }
 
@@ -277,9 +279,10 @@ impl ConnectionTable {
                 .expression_attribute_values(":id", number(command_id))
                 .send()
         };
-        applied(despite_conflicts(DeleteItemError::is_transaction_conflict_exception, delete).await, |error| {
-            error.is_conditional_check_failed_exception()
-        })
+        applied(
+            despite_conflicts(DeleteItemError::is_transaction_conflict_exception, delete).await,
+            DeleteItemError::is_conditional_check_failed_exception,
+        )
         .context("drop subscriber")?;
         Ok(())
     }

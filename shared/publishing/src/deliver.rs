@@ -135,6 +135,14 @@ impl Publisher {
         Ok(true)
     }
 
+    /// Renews within a round, which ends where it began: what came meanwhile is the next one's.
+    async fn keep(&self, hold: &mut Hold) -> anyhow::Result<bool> {
+        let (top, delivered) = (hold.top, hold.delivered);
+        let kept = self.renew(hold, delivered).await?;
+        hold.top = top;
+        Ok(kept)
+    }
+
     /// The pushes after `delivered` up to `top`, by offset.
     async fn pending(&self, hold: &Hold, known: Option<KnownEntry>) -> anyhow::Result<BTreeMap<u64, String>> {
         let mut lines = BTreeMap::new();
@@ -199,19 +207,15 @@ impl Publisher {
                 None => self.table.subscribers(&hold.channel, start).await?,
             };
             for part in page.chunks(POSTS_AT_ONCE * 4) {
-                if hold.is_nearly_out() {
-                    let (top, delivered) = (hold.top, hold.delivered);
-                    if !self.renew(hold, delivered).await? {
-                        return Ok(false);
-                    }
-                    // this round ends where it began; what came meanwhile is the next one's
-                    hold.top = top;
+                if hold.is_nearly_out() && !self.keep(hold).await? {
+                    return Ok(false);
                 }
                 let (held, frames) = (&*hold, &frames);
                 let ready = part.iter().filter(|row| held.serves(row)).cloned().collect();
                 self.post_page(&held.channel, ready, held.until, |row| async move {
                     if row.behind {
-                        self.frames_behind(held, &row).await
+                        // made ready on a channel too busy to catch up with
+                        self.frames(&held.channel, &held.epoch, row.from, held.top, held.history_ttl).await
                     } else if row.from <= held.delivered {
                         Ok(frames.clone())
                     } else {
@@ -235,13 +239,11 @@ impl Publisher {
     /// After the post: should this invocation die in between, it is posted twice, where the other order would leave a gap. False
     /// when the delivery was lost: its new holder may have read the rows before these were ready.
     async fn note_caught_up(&self, hold: &mut Hold, rows: &[Subscriber]) -> anyhow::Result<bool> {
-        let (top, delivered) = (hold.top, hold.delivered);
-        if !self.renew(hold, delivered).await? {
+        if !self.keep(hold).await? {
             return Ok(false);
         }
-        hold.top = top;
         for row in rows.iter().filter(|row| hold.serves(row) && row.behind) {
-            if let Err(cause) = self.table.caught_up(row, &hold.channel, top).await {
+            if let Err(cause) = self.table.caught_up(row, &hold.channel, hold.top).await {
                 // it stays behind, and gets the same again with the next round
                 warn!(connection_id = row.connection_id, error = format!("{cause:#}"), "row not noted as caught up");
             }
@@ -261,12 +263,18 @@ impl Publisher {
             .await;
     }
 
-    /// What a row lacks that was made ready on a channel too busy to catch up with.
-    async fn frames_behind(&self, hold: &Hold, row: &Subscriber) -> anyhow::Result<Vec<Frame>> {
-        let entries = self.entries(&hold.channel, &hold.epoch, row.from, hold.top, hold.history_ttl).await?;
-        let lines = entries.iter().map(|(offset, data)| publication_line(&hold.channel, *offset, data));
-        let lines = lines.collect::<anyhow::Result<Vec<_>>>()?;
-        Ok(join_frames(lines).into_iter().map(Frame::new).collect())
+    /// The pushes after `after` up to `to` in as few frames as hold them, for one that lacks them.
+    pub(crate) async fn frames(
+        &self,
+        channel: &str,
+        epoch: &str,
+        after: u64,
+        to: u64,
+        history_ttl: Duration,
+    ) -> anyhow::Result<Vec<Frame>> {
+        let entries = self.entries(channel, epoch, after, to, history_ttl).await?;
+        let lines = entries.iter().map(|(offset, data)| publication_line(channel, *offset, data));
+        Ok(join_frames(lines.collect::<anyhow::Result<Vec<_>>>()?).into_iter().map(Frame::new).collect())
     }
 
     /// Posts each row its frames, many rows at once and each row's frames in order, until `deadline` at the latest. One bad
@@ -302,7 +310,7 @@ impl Publisher {
             .await;
     }
 
-    async fn post_frames(&self, connection_id: &str, frames: &[Frame]) -> Result<(), PostError> {
+    pub(crate) async fn post_frames(&self, connection_id: &str, frames: &[Frame]) -> Result<(), PostError> {
         for frame in frames {
             self.post(connection_id, frame).await?;
         }

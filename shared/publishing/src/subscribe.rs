@@ -3,12 +3,12 @@ use std::time::Duration;
 use serde_json::value::RawValue;
 use signalbox_channels::Namespace;
 use signalbox_connections::{Head, Subscribed};
-use signalbox_protocol::{ErrorCode, Publication, SubscribeRequest, SubscribeResult, join_frames};
+use signalbox_protocol::{ErrorCode, Publication, SubscribeRequest, SubscribeResult};
 use tracing::{debug, warn};
 
 use crate::{
-    gateway::{Frame, PostError},
-    publish::{Publisher, now_ms, publication_line},
+    gateway::PostError,
+    publish::{Publisher, now_ms},
 };
 
 /// Bytes of publications in a subscribe reply; what is more follows as pushes, which SDKs cannot tell apart.
@@ -156,7 +156,8 @@ impl Publisher {
         for _ in 0..ROUNDS {
             let head = self.table.head(channel, now_ms() / 1000, namespace.history_meta_ttl).await?;
             if head.epoch != *epoch {
-                return self.start_over(&subscription).await;
+                self.start_over(&subscription).await;
+                return Ok(());
             }
             if !self.push_missing(&subscription, at, head.offset).await? {
                 return Ok(());
@@ -180,23 +181,19 @@ impl Publisher {
     /// Pushes what is after `at` up to `top`. False when the connection is gone.
     async fn push_missing(&self, subscription: &CatchUp, at: u64, top: u64) -> anyhow::Result<bool> {
         let CatchUp { connection_id, channel, epoch, namespace, .. } = subscription;
-        let entries = self.entries(channel, epoch, at, top, namespace.history_ttl).await?;
-        let lines = entries.iter().map(|(offset, data)| publication_line(channel, *offset, data));
-        for frame in join_frames(lines.collect::<anyhow::Result<Vec<_>>>()?) {
-            match self.post(connection_id, &Frame::new(frame)).await {
-                Ok(()) => {}
-                Err(PostError::Gone) => {
-                    self.remove_gone(connection_id).await;
-                    return Ok(false);
-                }
-                Err(cause) => {
-                    warn!(channel, connection_id, error = %cause, "catching up failed");
-                    self.start_over(subscription).await?;
-                    return Ok(false);
-                }
+        let frames = self.frames(channel, epoch, at, top, namespace.history_ttl).await?;
+        match self.post_frames(connection_id, &frames).await {
+            Ok(()) => Ok(true),
+            Err(PostError::Gone) => {
+                self.remove_gone(connection_id).await;
+                Ok(false)
+            }
+            Err(cause) => {
+                warn!(channel, connection_id, error = %cause, "catching up failed");
+                self.start_over(subscription).await;
+                Ok(false)
             }
         }
-        Ok(true)
     }
 
     /// A row that is behind is brought up to date by whoever delivers next. If nobody does, it is done here: otherwise what is
@@ -218,12 +215,12 @@ impl Publisher {
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(self.timing.lease / 20);
         }
-        self.start_over(subscription).await
+        self.start_over(subscription).await;
+        Ok(())
     }
 
     /// Ends the subscription so that the SDK begins again and recovers.
-    async fn start_over(&self, subscription: &CatchUp) -> anyhow::Result<()> {
+    async fn start_over(&self, subscription: &CatchUp) {
         self.interrupt(&subscription.channel, &subscription.connection_id, subscription.command_id).await;
-        Ok(())
     }
 }

@@ -66,15 +66,13 @@ impl World {
         self.publisher.publish(CHANNEL, &self.namespace, &payload(n), key).await.unwrap()
     }
 
+    fn command<'a>(&'a self, id: &'a str, command_id: u32, request: &'a SubscribeRequest) -> SubscribeCommand<'a> {
+        let namespace = &self.namespace;
+        SubscribeCommand { connection_id: id, command_id, request, namespace, expires_at: None, ttl: now() + 600 }
+    }
+
     async fn subscribe_with(&self, id: &str, command_id: u32, request: SubscribeRequest) -> SubscribeResult {
-        let command = SubscribeCommand {
-            connection_id: id,
-            command_id,
-            request: &request,
-            namespace: &self.namespace,
-            expires_at: None,
-            ttl: now() + 600,
-        };
+        let command = self.command(id, command_id, &request);
         let Begun::Reply(result, catch_up) = self.publisher.begin_subscribe(command).await.unwrap() else {
             panic!("subscribe was refused")
         };
@@ -86,8 +84,7 @@ impl World {
 
     async fn subscribe(&self, id: &str) -> SubscribeResult {
         self.connect(id).await;
-        self.subscribe_with(id, 1, SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() })
-            .await
+        self.subscribe_with(id, 1, plain()).await
     }
 
     /// What a client holds: the position of its reply, then the offsets of the pushes in the order in which they came.
@@ -133,6 +130,10 @@ impl World {
         }
         assert_eq!(offsets, expected, "{id}");
     }
+}
+
+fn plain() -> SubscribeRequest {
+    SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() }
 }
 
 fn payload(n: usize) -> Json {
@@ -211,15 +212,8 @@ async fn what_is_appended_while_the_deliverer_posts_is_delivered_by_it() {
 async fn what_is_appended_while_a_subscription_catches_up_is_pushed_before_it_is_ready() {
     let world = World::new().await;
     world.connect("a").await;
-    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
-    let command = SubscribeCommand {
-        connection_id: "a",
-        command_id: 1,
-        request: &request,
-        namespace: &world.namespace,
-        expires_at: None,
-        ttl: now() + 600,
-    };
+    let request = plain();
+    let command = world.command("a", 1, &request);
     let Begun::Reply(result, catch_up) = world.publisher.begin_subscribe(command).await.unwrap() else { panic!() };
     world.publish(1).await;
     world.publisher.post("a", &Frame::new(json!({ "reply": result }).to_string())).await.unwrap();
@@ -437,7 +431,7 @@ async fn a_deliverer_hands_over_on_a_channel_that_is_never_quiet() {
 async fn a_subscribe_that_came_since_keeps_its_row_when_the_older_one_is_ended() {
     let world = World::new().await;
     world.subscribe("a").await;
-    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
+    let request = plain();
     world.subscribe_with("a", 2, request).await;
     world.tables.connections.drop_subscriber("a", CHANNEL, 1).await.unwrap();
     assert!(world.tables.connections.subscriber("a", CHANNEL).await.unwrap().is_some());
@@ -449,15 +443,8 @@ async fn a_subscribe_that_came_since_keeps_its_row_when_the_older_one_is_ended()
 async fn nothing_is_posted_after_the_token_has_expired() {
     let world = World::new().await;
     world.connect("a").await;
-    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
-    let command = SubscribeCommand {
-        connection_id: "a",
-        command_id: 1,
-        request: &request,
-        namespace: &world.namespace,
-        expires_at: Some(now() - 1),
-        ttl: now() + 600,
-    };
+    let request = plain();
+    let command = SubscribeCommand { expires_at: Some(now() - 1), ..world.command("a", 1, &request) };
     let Begun::Reply(_, catch_up) = world.publisher.begin_subscribe(command).await.unwrap() else { panic!() };
     world.publisher.catch_up(catch_up).await.unwrap();
     world.publish(1).await;
@@ -537,15 +524,8 @@ async fn the_later_command_of_a_connection_wins_whatever_order_lambda_runs_them_
     world.connect("a").await;
     // unsubscribe 5 is handled before subscribe 4
     assert!(table.unsubscribe("a", CHANNEL, 5, now() + 60).await.unwrap());
-    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
-    let command = SubscribeCommand {
-        connection_id: "a",
-        command_id: 4,
-        request: &request,
-        namespace: &world.namespace,
-        expires_at: None,
-        ttl: now() + 600,
-    };
+    let request = plain();
+    let command = world.command("a", 4, &request);
     assert!(matches!(world.publisher.begin_subscribe(command).await.unwrap(), Begun::Refused(_)));
     world.publish(1).await;
     assert_eq!(world.posts.lines("a"), Vec::<Value>::new());
@@ -563,15 +543,8 @@ async fn a_subscribe_of_a_removed_connection_leaves_no_row() {
     let (removed, channels) = world.tables.connections.remove("a").await.unwrap();
     assert_eq!((removed, channels), (true, vec![CHANNEL.to_owned()]));
     assert!(!world.tables.connections.remove("a").await.unwrap().0, "leave fires once");
-    let request = SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() };
-    let command = SubscribeCommand {
-        connection_id: "a",
-        command_id: 2,
-        request: &request,
-        namespace: &world.namespace,
-        expires_at: None,
-        ttl: now() + 600,
-    };
+    let request = plain();
+    let command = world.command("a", 2, &request);
     assert!(matches!(world.publisher.begin_subscribe(command).await.unwrap(), Begun::ConnectionGone));
     assert!(world.tables.connections.subscribers(CHANNEL, None).await.unwrap().0.is_empty());
 }

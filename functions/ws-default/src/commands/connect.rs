@@ -1,13 +1,10 @@
 use signalbox_auth::{ConnectionToken, TokenError};
-use signalbox_connections::Authentication;
+use signalbox_connections::{Authentication, CONNECTION_TTL};
 use signalbox_lambda::now_ms;
 use signalbox_protocol::{ConnectRequest, ConnectResult, Disconnect, ErrorCode, Outcome};
 use tracing::{info, warn};
 
 use crate::session::{Refusal, Session, Viewer};
-
-/// Rows outlive the two hours of a socket by ten minutes.
-const ROW_SECONDS: i64 = 2 * 60 * 60 + 10 * 60;
 
 const VERSION: &str = concat!("signalbox ", env!("CARGO_PKG_VERSION"));
 
@@ -23,7 +20,7 @@ pub(crate) async fn run(session: &mut Session<'_>, request: &ConnectRequest) -> 
         Authentication::Gone => return Err(ErrorCode::INTERNAL.into()),
     }
     info!(client, name = request.name, version = request.version, anonymous = token.user.is_empty(), "connected");
-    session.is_viewer(Viewer { user: token.user, expires_at: token.expires_at, ttl: now + ROW_SECONDS });
+    session.is_viewer(Viewer { user: token.user, expires_at: token.expires_at, ttl: now + CONNECTION_TTL });
     Ok(Outcome::Connect(ConnectResult { client, version: VERSION }))
 }
 

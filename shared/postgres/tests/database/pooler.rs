@@ -11,17 +11,38 @@ async fn a_prepared_statement_does_not_survive_the_pooler() {
         eprintln!("no pgbouncer: clippy's disallowed-methods alone stands between this crate and prepared statements");
         return;
     }
-    let (one, two) = (client(&test.pooled_url).await, client(&test.pooled_url).await);
+    let pid = async |client: &tokio_postgres::Client| -> i32 {
+        client.query_typed("SELECT pg_backend_pid()", &[]).await.unwrap()[0].get(0)
+    };
+    // in a transaction, so that the server that gets to know the statement is known
+    let one = client(&test.pooled_url).await;
+    one.batch_execute("BEGIN").await.unwrap();
+    let knows = pid(&one).await;
     let prepared = one.prepare("SELECT 1").await.unwrap();
-    // the other client takes the server that knows the statement
-    two.batch_execute("BEGIN; SELECT 1").await.unwrap();
+    one.batch_execute("COMMIT").await.unwrap();
+    // others take servers until that one is taken: how many the pooler has open by now is its own affair
+    let mut others = Vec::new();
+    loop {
+        assert!(others.len() < 10, "no other client got server {knows}");
+        let other = client(&test.pooled_url).await;
+        other.batch_execute("BEGIN").await.unwrap();
+        let server = pid(&other).await;
+        others.push(other);
+        if server == knows {
+            break;
+        }
+    }
+    let holder = others.pop().unwrap();
+    for other in others {
+        other.batch_execute("COMMIT").await.unwrap();
+    }
     let error = one
         .query(&prepared, &[])
         .await
         .expect_err("a prepared statement worked: the pooler is not in transaction mode");
     assert_eq!(error.code().map(tokio_postgres::error::SqlState::code), Some("26000"), "{error:?}");
     assert!(one.query_typed("SELECT 1", &[]).await.is_ok(), "an unnamed one does");
-    two.batch_execute("COMMIT").await.unwrap();
+    holder.batch_execute("COMMIT").await.unwrap();
 }
 
 /// The same, with what this crate does: here is a statement that was prepared found out.
