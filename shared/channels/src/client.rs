@@ -146,6 +146,12 @@ impl ClientConfig {
         if !enabled && subscription_token != TokenConfig::default() {
             section.mistake("subscription_token", "has no effect without enabled");
         }
+        if enabled && !subscription_token.has_key() {
+            section.mistake(
+                "subscription_token",
+                "needs hmac_secret_key, rsa_public_key, ecdsa_public_key or jwks_public_endpoint",
+            );
+        }
         let client = Self {
             allowed_origins: section.texts("allowed_origins"),
             insecure: section.flag("insecure"),
@@ -205,6 +211,12 @@ impl PersonalChannel {
 }
 
 impl TokenConfig {
+    /// Whether any token can be verified.
+    pub fn has_key(&self) -> bool {
+        let Self { hmac_secret_key, rsa_public_key, ecdsa_public_key, jwks_public_endpoint, .. } = self;
+        [hmac_secret_key, rsa_public_key, ecdsa_public_key, jwks_public_endpoint].into_iter().any(Option::is_some)
+    }
+
     fn read(mut section: Section<'_>) -> Self {
         section.refuse(unserved::TOKEN);
         let valid_until = match section.take("hmac_previous_secret_key_valid_until") {
@@ -244,6 +256,9 @@ impl TokenConfig {
         if self.jwks_public_endpoint.as_ref().is_some_and(|url| !is_url(url)) {
             section.mistake("jwks_public_endpoint", "is not an http or https URL");
         }
+        if self.jwks_public_endpoint.as_ref().is_some_and(|url| url.contains("{{")) {
+            section.mistake("jwks_public_endpoint", "there are no templates ({{…}}) here; one provider has one URL");
+        }
         let is_claim = |claim: &String| claim.bytes().all(|byte| byte.is_ascii_alphabetic() || byte == b'_');
         if self.user_id_claim.as_ref().is_some_and(|claim| !is_claim(claim)) {
             section.mistake("user_id_claim", "may have the characters a-z, A-Z and _");
@@ -255,9 +270,6 @@ impl TokenConfig {
             if regex.is_some() && text.is_some() {
                 section.mistake(option, format!("cannot be used together with {other}"));
             }
-        }
-        if self.hmac_previous_secret_key.is_some() && self.hmac_secret_key.is_none() {
-            section.mistake("hmac_previous_secret_key", "needs hmac_secret_key");
         }
     }
 }

@@ -329,6 +329,14 @@ mod tests {
     }
 
     #[test]
+    fn the_example_of_the_documentation_is_valid() {
+        let page = include_str!("../../../docs/CONFIG.md");
+        let example = page.split_once("```json").unwrap().1.split_once("```").unwrap().0;
+        let config = ChannelsConfig::parse(example).unwrap();
+        assert!(config.namespace_of(&name("chat:x")).unwrap().recovers("", false));
+    }
+
+    #[test]
     fn an_empty_file_is_the_defaults() {
         let config = ChannelsConfig::parse("{}").unwrap();
         assert_eq!(config.client, ClientConfig::default());
@@ -574,6 +582,10 @@ mod tests {
             "client.subscription_token: has no effect without enabled"
         );
         assert_eq!(
+            in_client(r#""subscription_token":{"enabled":true}"#),
+            "client.subscription_token: needs hmac_secret_key, rsa_public_key, ecdsa_public_key or jwks_public_endpoint"
+        );
+        assert_eq!(
             in_client(r#""token":{"issuer":"a","issuer_regex":"b"}"#),
             "client.token.issuer_regex: cannot be used together with issuer"
         );
@@ -614,6 +626,15 @@ mod tests {
         );
         assert!(in_client(r#""pong_timeout":"8s""#).starts_with("client.pong_timeout: \"8s\" cannot be had, only -1"));
         assert!(in_client(r#""allowed_origins":["example.org"]"#).contains("neither * nor an origin"));
+        assert_eq!(
+            in_client(r#""token":{"hmac_secret_key":["secret"]}"#),
+            "client.token.hmac_secret_key: a text is expected, not a list"
+        );
+        assert!(in_client(r#""token":{"jwks_public_endpoint":"jwks"}"#).contains("not an http or https URL"));
+        assert!(
+            in_client(r#""token":{"jwks_public_endpoint":"https://x/{{tenant}}"}"#).contains("there are no templates")
+        );
+        assert!(in_client(r#""token":{"hmac_previous_secret_key_valid_until":-1}"#).contains("a time in Unix seconds"));
         assert!(in_client(r#""token":{"user_id_claim":"user.id"}"#).contains("user_id_claim"));
         assert!(in_client(r#""recovery_max_publication_limit":0"#).contains("a number from 1 is expected"));
         assert!(mistakes(r#"{"http_api":{"error_mode":"custom"}}"#).contains("one of transport is expected"));
@@ -646,6 +667,29 @@ mod tests {
         let off = r#"{"client":{"proxy":{"connect":{"enabled":false}},"connection_rate_limit":0},"map_broker":{},
             "proxies":[],"channel":{"max_length":255,"without_namespace":{"subscribe_proxy_enabled":false,"map":null}}}"#;
         assert_eq!(mistakes(off), "");
+    }
+
+    /// Fails too when an option is listed as not served and read all the same.
+    #[test]
+    fn each_option_that_is_not_served_is_refused_with_its_own_reason() {
+        let (client, token) = ((r#"{"client":{"#, "}}"), (r#"{"client":{"token":{"#, "}}}"));
+        let (channel, http_api) = ((r#"{"channel":{"#, "}}"), (r#"{"http_api":{"#, "}}"));
+        let namespace = (r#"{"channel":{"without_namespace":{"#, "}}}");
+        for ((before, after), unserved) in [
+            (("{", "}"), unserved::TOP),
+            (client, unserved::CLIENT),
+            (token, unserved::TOKEN),
+            (channel, unserved::CHANNEL),
+            (namespace, unserved::NAMESPACE),
+            (http_api, unserved::HTTP_API),
+        ] {
+            for (option, reason) in unserved {
+                let told = mistakes(&format!(r#"{before}"{option}":true{after}"#));
+                assert!(told.ends_with(&format!("{option}: {reason}")), "{told}");
+                assert_eq!(told.lines().count(), 1, "{told}");
+                assert_eq!(mistakes(&format!(r#"{before}"{option}":false{after}"#)), "");
+            }
+        }
     }
 
     #[test]

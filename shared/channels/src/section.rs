@@ -37,7 +37,7 @@ impl<'m> Section<'m> {
     }
 
     pub(crate) fn mistake(&mut self, option: &str, reason: impl Into<String>) {
-        let path = if option.is_empty() { self.path.clone() } else { self.path(option) };
+        let path = self.path(option);
         self.mistakes.push(Mistake { path, reason: reason.into() });
     }
 
@@ -73,7 +73,8 @@ impl<'m> Section<'m> {
             None => None,
             Some(Value::String(text)) => Some(text).filter(|text| !text.is_empty()),
             Some(other) => {
-                self.mistake(option, format!("a text is expected, not {other}"));
+                // not the value: a secret that is no text must not get into a log
+                self.mistake(option, format!("a text is expected, not {}", kind(&other)));
                 None
             }
         }
@@ -174,6 +175,17 @@ impl<'m> Section<'m> {
             };
             self.mistake(&option, reason);
         }
+    }
+}
+
+fn kind(value: &Value) -> &'static str {
+    match value {
+        Value::Null => "null",
+        Value::Bool(_) => "true or false",
+        Value::Number(_) => "a number",
+        Value::String(_) => "a text",
+        Value::Array(_) => "a list",
+        Value::Object(_) => "an object",
     }
 }
 
