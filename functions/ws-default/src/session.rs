@@ -1,8 +1,10 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
-use signalbox_connections::{Connection, ConnectionState};
+use signalbox_connections::next::{Client, Connection, ConnectionState, OwnSubscription};
 use signalbox_lambda::now_ms;
-use signalbox_protocol::{Command, Disconnect, ErrorCode, Outcome, Push, Reply, Request, join_frames};
+use signalbox_protocol::{
+    ClientInfo, Command, Disconnect, ErrorCode, Json, Outcome, Push, Reply, Request, join_frames,
+};
 use signalbox_publishing::{CatchUp, Frame, PostError};
 use tokio::time::Instant;
 use tracing::{error, info, warn};
@@ -28,6 +30,8 @@ pub(crate) struct Session<'a> {
     pub(crate) state: &'a State,
     pub(crate) connection_id: String,
     viewer: Option<Viewer>,
+    /// What the connection is subscribed to, by channel; read once a frame, by the first command that asks.
+    subscriptions: Option<BTreeMap<String, Subscription>>,
     ready_by: Instant,
     answer_by: Instant,
     catch_ups: Vec<CatchUp>,
@@ -36,12 +40,38 @@ pub(crate) struct Session<'a> {
 /// Who is at the other end.
 #[derive(Debug, Clone)]
 pub(crate) struct Viewer {
-    /// Subject of the token; empty = anonymous.
-    pub(crate) user: String,
-    /// Unix seconds when the token expires.
-    pub(crate) expires_at: Option<i64>,
+    /// Who the token says it is, and its client id.
+    pub(crate) client: Client,
     /// Unix seconds until when the connection's rows are kept.
     pub(crate) ttl: i64,
+}
+
+/// A subscription that the connection has or had.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Subscription {
+    pub(crate) command_id: u32,
+    pub(crate) active: bool,
+    pub(crate) server: bool,
+    pub(crate) shard: u32,
+}
+
+impl From<&OwnSubscription> for Subscription {
+    fn from(own: &OwnSubscription) -> Self {
+        Self { command_id: own.command_id, active: own.active, server: own.server, shard: own.shard }
+    }
+}
+
+impl Viewer {
+    /// Subject of the token; empty = anonymous.
+    pub(crate) fn user(&self) -> &str {
+        &self.client.user
+    }
+
+    /// As others see it, in a channel whose subscription token has `chan_info`.
+    pub(crate) fn info(&self, chan_info: Option<Json>) -> ClientInfo {
+        let conn_info = self.client.info.clone().and_then(|json| serde_json::value::RawValue::from_string(json).ok());
+        ClientInfo { user: self.client.user.clone(), client: self.client.client.clone(), conn_info, chan_info }
+    }
 }
 
 /// Why a command has no result.
@@ -79,7 +109,8 @@ impl<'a> Session<'a> {
     pub(crate) fn new(state: &'a State, connection_id: String) -> Self {
         let now = Instant::now();
         let (ready_by, answer_by) = (now + READY_WITHIN, now + ANSWER_WITHIN);
-        Self { state, connection_id, viewer: None, ready_by, answer_by, catch_ups: Vec::new() }
+        let (viewer, subscriptions, catch_ups) = (None, None, Vec::new());
+        Self { state, connection_id, viewer, subscriptions, ready_by, answer_by, catch_ups }
     }
 
     /// Runs the commands, answers them together, then brings new subscriptions up to date.
@@ -116,11 +147,11 @@ impl<'a> Session<'a> {
             Err(disconnect) => end = Some(disconnect),
         }
         if let Some(disconnect) = end.clone() {
-            lines.push(Push::Disconnect(disconnect).to_line());
+            lines.push(Push::Disconnect(disconnect.clone()).to_line());
         }
         let answered = self.answer(&lines).await;
         if let Some(disconnect) = end {
-            self.close(disconnect).await;
+            self.close(&disconnect).await;
         } else if answered {
             self.catch_up().await;
         } else if !self.catch_ups.is_empty() {
@@ -132,14 +163,20 @@ impl<'a> Session<'a> {
     async fn execute(&mut self, command: Command) -> Result<Outcome, Refusal> {
         metrics::counter!("Commands").increment(1);
         let id = command.id;
-        match command.request {
-            Request::Connect(request) => commands::connect::run(self, &request).await,
-            Request::Subscribe(request) => commands::subscribe::run(self, id, &request).await,
-            Request::Unsubscribe(request) => commands::unsubscribe::run(self, id, &request).await,
-            Request::Rpc(request) => commands::rpc::run(self, &request).await,
+        match &command.request {
+            Request::Connect(request) => commands::connect::run(self, id, request).await,
+            Request::Subscribe(request) => commands::subscribe::run(self, id, request).await,
+            Request::Unsubscribe(request) => commands::unsubscribe::run(self, id, request).await,
+            Request::Publish(request) => commands::publish::run(self, request).await,
+            Request::Presence(request) => commands::presence::presence(self, request).await,
+            Request::PresenceStats(request) => commands::presence::stats(self, request).await,
+            Request::History(request) => commands::history::run(self, request).await,
+            Request::Rpc(request) => commands::rpc::run(self, request).await,
+            Request::Refresh(request) => commands::refresh::connection(self, request).await,
+            Request::SubRefresh(request) => commands::refresh::subscription(self, request).await,
             // it has no reply that could refuse it (Centrifugo does the same)
             Request::Send(_) => Err(Disconnect::NOT_AVAILABLE.into()),
-            _ => Err(ErrorCode::NOT_AVAILABLE.into()),
+            Request::Unknown => Err(ErrorCode::METHOD_NOT_FOUND.into()),
         }
     }
 
@@ -151,26 +188,88 @@ impl<'a> Session<'a> {
         }
         loop {
             let connection = self.state.publisher.table().connection(&self.connection_id).await?;
-            match connection {
-                None => return Err(ErrorCode::INTERNAL.into()),
-                Some(Connection { state: ConnectionState::Ready { user, expires_at, .. }, ttl, .. }) => {
-                    if expires_at.is_some_and(|at| at <= now_ms() / 1000) {
-                        return Err(Disconnect::EXPIRED.into());
-                    }
-                    return Ok(self.is_viewer(Viewer { user, expires_at, ttl }));
-                }
-                Some(_) if Instant::now() >= self.ready_by => return Err(ErrorCode::INTERNAL.into()),
-                Some(_) => tokio::time::sleep(READY_POLL).await,
+            if let Some(viewer) = self.ready(connection)? {
+                return Ok(self.is_viewer(viewer));
             }
+            tokio::time::sleep(READY_POLL).await;
         }
     }
 
-    pub(crate) fn is_viewer(&mut self, viewer: Viewer) -> Viewer {
+    /// The same with what the connection is subscribed to, which costs no further read.
+    pub(crate) async fn subscriber(&mut self) -> Result<(Viewer, &mut BTreeMap<String, Subscription>), Refusal> {
+        while self.subscriptions.is_none() {
+            let read = self.state.publisher.table().connection_with_subscriptions(&self.connection_id).await?;
+            let (connection, own) = read.unzip();
+            if let Some(viewer) = self.ready(connection)? {
+                self.is_viewer(viewer);
+                let own = own.unwrap_or_default();
+                self.subscriptions = Some(own.iter().map(|own| (own.channel.clone(), own.into())).collect());
+            } else {
+                tokio::time::sleep(READY_POLL).await;
+            }
+        }
+        let viewer = self.viewer().await?;
+        Ok((viewer, self.subscriptions.get_or_insert_default()))
+    }
+
+    /// `None` while `connect` is not through; that is waited for, up to a point.
+    fn ready(&self, connection: Option<Connection>) -> Result<Option<Viewer>, Refusal> {
+        match connection {
+            // ended by the server or swept: whoever still speaks connects anew
+            None => Err(Disconnect::FORCE_RECONNECT.into()),
+            Some(Connection { state: ConnectionState::Ready(client), ttl, .. }) => {
+                let grace = self.state.channels.client.expired_close_delay.as_secs();
+                let end = client.expires_at.and_then(|at| at.checked_add_unsigned(grace));
+                if end.is_some_and(|end| end <= now_ms() / 1000) {
+                    return Err(Disconnect::EXPIRED.into());
+                }
+                Ok(Some(Viewer { client, ttl }))
+            }
+            Some(_) if Instant::now() >= self.ready_by => Err(ErrorCode::INTERNAL.into()),
+            Some(_) => Ok(None),
+        }
+    }
+
+    /// Whether the connection is subscribed to a channel, for permissions that hang on that.
+    pub(crate) async fn subscribed(&mut self, channel: &str) -> Result<bool, Refusal> {
+        let (_, subscriptions) = self.subscriber().await?;
+        Ok(subscriptions.get(channel).is_some_and(|subscription| subscription.active))
+    }
+
+    /// A later command of the same frame finds the subscription ended.
+    pub(crate) fn forget(&mut self, channel: &str, command_id: u32) {
+        if let Some(subscription) = self.subscriptions.as_mut().and_then(|own| own.get_mut(channel))
+            && subscription.command_id < command_id
+        {
+            subscription.active = false;
+            subscription.command_id = command_id;
+        }
+    }
+
+    /// `connect` was accepted: nothing is subscribed to but what it does itself.
+    pub(crate) fn connected(&mut self, viewer: Viewer) {
+        self.is_viewer(viewer);
+        self.subscriptions = Some(BTreeMap::new());
+    }
+
+    fn is_viewer(&mut self, viewer: Viewer) -> Viewer {
         self.viewer.insert(viewer).clone()
     }
 
-    pub(crate) fn catch_up_later(&mut self, subscription: CatchUp) {
-        self.catch_ups.push(subscription);
+    /// A subscription whose reply is among those to post.
+    pub(crate) fn subscribed_to(&mut self, channel: &str, subscription: Subscription, catch_up: CatchUp) {
+        self.subscriptions.get_or_insert_default().insert(channel.to_owned(), subscription);
+        self.catch_ups.push(catch_up);
+    }
+
+    /// A later command of the same frame finds the new token's time and info.
+    pub(crate) fn refreshed(&mut self, expires_at: Option<i64>, info: Option<&str>) {
+        if let Some(viewer) = &mut self.viewer {
+            viewer.client.expires_at = expires_at;
+            if let Some(info) = info {
+                viewer.client.info = Some(info.to_owned());
+            }
+        }
     }
 
     /// Posts the lines; false when they did not arrive.
@@ -203,7 +302,7 @@ impl<'a> Session<'a> {
     }
 
     /// After the `disconnect` push: both SDKs close by themselves; others are closed a second later.
-    async fn close(&self, disconnect: Disconnect) {
+    async fn close(&self, disconnect: &Disconnect) {
         info!(code = disconnect.code, reason = &*disconnect.reason, "connection refused");
         metrics::counter!("Refused").increment(1);
         self.state.publisher.remove_gone(&self.connection_id).await;

@@ -6,6 +6,7 @@
 mod attribute;
 mod before;
 mod channel;
+mod claim;
 mod connection;
 mod fan;
 mod log;

@@ -13,7 +13,7 @@ use crate::{
 };
 
 /// How long an idempotency key is remembered (Centrifugo's window), seconds.
-const IDEMPOTENCY_TTL: i64 = 5 * 60;
+pub(crate) const IDEMPOTENCY_TTL: i64 = 5 * 60;
 
 /// How far apart the clocks of two environments may be, milliseconds.
 const CLOCKS: i64 = 1_000;
@@ -146,11 +146,11 @@ fn log_key(channel: &str, epoch: &str, offset: u64) -> Item {
     key(log_pk(channel, epoch), log_sk(offset))
 }
 
-fn idempotency_row(channel: &str, idempotency_key: &str) -> Item {
+pub(crate) fn idempotency_row(channel: &str, idempotency_key: &str) -> Item {
     key(format!("idem#{channel}"), bounded(idempotency_key))
 }
 
-fn version_row(channel: &str) -> Item {
+pub(crate) fn version_row(channel: &str) -> Item {
     key(format!("ver#{channel}"), "ver")
 }
 

@@ -1,5 +1,3 @@
-use std::time::{SystemTime, UNIX_EPOCH};
-
 use anyhow::Context as _;
 use aws_sdk_dynamodb::{
     operation::{delete_item::DeleteItemError, update_item::UpdateItemError},
@@ -19,9 +17,6 @@ use crate::{
 
 /// Rows of one connection that are deleted at once.
 const DELETES_AT_ONCE: usize = 16;
-
-/// Milliseconds after which somebody else finishes a removal: longer than an invocation needs for its own.
-const FINISH_AFTER: i64 = 30_000;
 
 /// What [`ConnectionTable::remove`] found.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
@@ -86,18 +81,17 @@ impl ConnectionTable {
 
     /// The connection's row as it was, if there was one.
     async fn mark_gone(&self, id: &str) -> anyhow::Result<Option<Item>> {
-        let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-        let due = i64::try_from(since.as_millis()).unwrap_or(i64::MAX).saturating_add(FINISH_AFTER);
         let update = || {
             self.client
                 .update_item()
                 .table_name(&self.table)
                 .set_key(Some(connection_key(id)))
-                .update_expression("SET #state = :gone, due_at = :due")
+                // due at once: should this invocation die, the keeper finds the rest to do; should they meet, each does a part
+                .update_expression("SET #state = :gone, due_at = :zero")
                 .condition_expression("attribute_exists(pk)")
                 .expression_attribute_names("#state", "state")
                 .expression_attribute_values(":gone", text("gone"))
-                .expression_attribute_values(":due", number(due))
+                .expression_attribute_values(":zero", number(0))
                 .return_values(ReturnValue::AllOld)
                 .send()
         };

@@ -21,15 +21,19 @@ use aws_smithy_http_client::{
     Builder,
     tls::{self, rustls_provider::CryptoMode},
 };
-use aws_smithy_runtime_api::client::{
-    behavior_version::BehaviorVersion,
-    http::{
-        HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+use aws_smithy_runtime_api::{
+    client::{
+        behavior_version::BehaviorVersion,
+        http::{
+            HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient, SharedHttpConnector,
+        },
+        orchestrator::{HttpRequest, HttpResponse},
+        result::ConnectorError,
+        runtime_components::RuntimeComponents,
     },
-    orchestrator::HttpRequest,
-    result::ConnectorError,
-    runtime_components::RuntimeComponents,
+    http::StatusCode,
 };
+use aws_smithy_types::body::SdkBody;
 use aws_types::{SdkConfig, region::Region};
 
 use crate::{ConnectionTable, StatusTable, next};
@@ -66,6 +70,10 @@ pub enum Verdict {
     Fail,
     /// It is done, and its answer lost; the SDK sends it again.
     LoseAnswer,
+    /// It is not done, and answered with this error (`ThrottlingException`, `TransactionInProgressException` …).
+    Refuse(&'static str),
+    /// It is done, and answered with this error.
+    DoneBut(&'static str),
 }
 
 /// Asked before every request and awaited: one that takes its time delays the request, one that never completes is what a killed
@@ -96,7 +104,16 @@ impl Tables {
         let database = dynoxide::Database::memory().expect("an in-memory database");
         #[expect(clippy::disallowed_methods, reason = "a test's server, not a Lambda's leftover work")]
         tokio::spawn(dynoxide::server::serve_on(listener, database));
-        let tables = Self::at(format!("http://{address}"), http_client());
+        Self::open(format!("http://{address}"), http_client()).await
+    }
+
+    /// The same without a server: `http` answers the requests.
+    pub async fn served_by(http: SharedHttpClient) -> Self {
+        Self::open("http://dynamodb.invalid".to_owned(), http).await
+    }
+
+    async fn open(endpoint: String, http: SharedHttpClient) -> Self {
+        let tables = Self::at(endpoint, http);
         let client = &tables.table.client;
         create(client, "connections", true).await;
         create(client, "status", false).await;
@@ -168,9 +185,22 @@ impl HttpConnector for HookedConnector {
                     inner.call(request).await?;
                     Err(ConnectorError::io("the hook lost its answer".into()))
                 }
+                Verdict::Refuse(code) => refusal(code),
+                Verdict::DoneBut(code) => {
+                    inner.call(request).await?;
+                    refusal(code)
+                }
             }
         })
     }
+}
+
+fn refusal(code: &str) -> Result<HttpResponse, ConnectorError> {
+    let status = StatusCode::try_from(400).map_err(|error| ConnectorError::other(error.into(), None))?;
+    let body = format!(r#"{{"__type":"com.amazonaws.dynamodb.v20120810#{code}","message":"the hook refused it"}}"#);
+    let mut response = HttpResponse::new(status, SdkBody::from(body));
+    response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
+    Ok(response)
 }
 
 fn http_client() -> SharedHttpClient {

@@ -1,38 +1,86 @@
-use std::{collections::BTreeMap, future::Future, time::Duration};
+use std::{
+    collections::HashMap,
+    sync::{Arc, Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context as _;
-use futures::StreamExt as _;
+use futures::{TryStreamExt as _, stream};
 use signalbox_channels::Namespace;
-use signalbox_connections::{Head, PageStart, Subscriber};
-use signalbox_protocol::{Disconnect, Push, Unsubscribed, join_frames};
-use tokio::time::Instant;
+use signalbox_connections::next::{Head, LogEntry, LogPage, PageStart, Subscriber};
+use signalbox_protocol::Unsubscribed;
+use tokio::{sync::OnceCell, time::Instant};
 use tracing::{debug, error, warn};
 
 use crate::{
+    batch::Batch,
     gateway::{Frame, PostError},
-    publish::{Publisher, Timing, now_ms, publication_line},
+    publish::{Publisher, Timing, now_ms},
 };
 
-/// Posts of one batch that are under way at once. API Gateway answers in some 10 ms; its default quota is 10,000 requests a
-/// second for the whole account.
+/// Posts that are under way at once. API Gateway answers in some 10 ms; its default quota is 10,000 requests a second for the
+/// whole account.
 const POSTS_AT_ONCE: usize = 128;
 
 /// A subscribe that is not through after this is not going to be: its invocation's time-out is 15 s.
 const UNREADY_SECONDS: i64 = 20;
 
+/// How long a worker posts to a shard: its time-out is later, and SQS's visibility time-out later still.
+const WORKER: Duration = Duration::from_secs(50);
+
+/// Batches for rows that are behind that are kept within a round: in a storm of reconnects many are behind at the same place.
+const BATCHES: usize = 64;
+
+/// A page of a channel's rows and where the next one begins.
+pub(crate) type Page = (Vec<Subscriber>, Option<PageStart>);
+
 /// A delivery that this invocation holds.
-#[derive(Debug, Clone)]
+#[derive(Debug)]
 pub(crate) struct Hold {
     pub(crate) channel: String,
     pub(crate) holder: String,
-    pub(crate) epoch: String,
+    /// The head when it was last heard of.
+    pub(crate) head: Head,
     /// Posted up to here.
     pub(crate) delivered: u64,
     /// Taken up to here.
     pub(crate) top: u64,
-    pub(crate) until: Instant,
-    pub(crate) timing: Timing,
+    pub(crate) shards: u32,
+    pub(crate) stream: Stream,
+    timing: Timing,
+    lease: Mutex<Lease>,
+    renewing: tokio::sync::Mutex<()>,
+}
+
+/// What of a channel's options its deliverer needs.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Stream {
     pub(crate) history_ttl: Duration,
+    /// Some subscribers may want deltas.
+    pub(crate) delta: bool,
+}
+
+impl Stream {
+    pub(crate) fn of(namespace: &Namespace) -> Self {
+        Self { history_ttl: namespace.history_ttl, delta: !namespace.allowed_delta_types.is_empty() }
+    }
+}
+
+#[derive(Debug, Clone, Copy)]
+struct Lease {
+    /// Nothing is posted after this.
+    until: Instant,
+    /// It was ours then.
+    seen: Instant,
+}
+
+impl Lease {
+    /// The lease runs from the moment it was asked for, not from the answer, and clocks differ.
+    fn asked_at(asked_ms: i64, timing: &Timing) -> Self {
+        let now = Instant::now();
+        let ago = Duration::from_millis(u64::try_from(now_ms() - asked_ms).unwrap_or(0));
+        Self { until: now + timing.lease.saturating_sub(ago + timing.skew), seen: now.checked_sub(ago).unwrap_or(now) }
+    }
 }
 
 impl Hold {
@@ -44,55 +92,92 @@ impl Hold {
         timing: Timing,
         namespace: &Namespace,
     ) -> Self {
-        let mut hold = Self {
+        Self {
             channel: channel.to_owned(),
             holder: holder.to_owned(),
-            epoch: head.epoch.clone(),
+            head: head.clone(),
             delivered: head.delivered,
             top: head.offset.max(head.delivered),
-            until: Instant::now(),
+            shards: head.shards.max(namespace.shards),
+            stream: Stream::of(namespace),
             timing,
-            history_ttl: namespace.history_ttl,
-        };
-        hold.renewed(asked_ms);
-        hold
+            lease: Mutex::new(Lease::asked_at(asked_ms, &timing)),
+            renewing: tokio::sync::Mutex::default(),
+        }
     }
 
-    /// Nothing is posted after `until`. The lease runs from the moment it was asked for, not from the answer, and clocks differ.
-    fn renewed(&mut self, asked_ms: i64) {
-        let ago = Duration::from_millis(u64::try_from(now_ms() - asked_ms).unwrap_or(0));
-        self.until = Instant::now() + self.timing.lease.saturating_sub(ago + self.timing.skew);
+    /// Another offset was taken under the same hold.
+    pub(crate) fn moved(self, head: &Head) -> Self {
+        Self { top: head.offset, delivered: self.delivered.max(head.delivered), head: head.clone(), ..self }
     }
 
-    fn serves(&self, row: &Subscriber) -> bool {
-        row.ready && row.epoch == self.epoch
+    fn lease(&self) -> MutexGuard<'_, Lease> {
+        self.lease.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn is_nearly_out(&self) -> bool {
-        Instant::now() + self.timing.lease_margin >= self.until
+    pub(crate) fn until(&self) -> Instant {
+        self.lease().until
     }
 }
 
-/// An entry of the log that the caller has in hand.
+/// One round: what is posted to the rows of a channel, or of one of its shards.
 #[derive(Debug)]
-pub(crate) struct KnownEntry {
-    pub(crate) offset: u64,
-    pub(crate) data: Option<String>,
+struct Round<'a> {
+    channel: &'a str,
+    head: &'a Head,
+    /// Everybody who is ready and not behind has everything up to here …
+    delivered: u64,
+    /// … and gets what came up to here.
+    top: u64,
+    stream: Stream,
+    until: Until<'a>,
+    batch: Batch,
+    /// For rows that are behind the batch, by where they are.
+    older: Mutex<HashMap<u64, Arc<OnceCell<Batch>>>>,
+}
+
+/// How long a round may go on posting.
+#[derive(Debug, Clone, Copy)]
+enum Until<'a> {
+    /// For as long as the delivery is held.
+    Held(&'a Hold),
+    /// A worker: SQS gives the tasks of a shard to one at a time.
+    Deadline(Instant),
+}
+
+impl Until<'_> {
+    fn now(self) -> Instant {
+        match self {
+            Self::Held(hold) => hold.until(),
+            Self::Deadline(at) => at,
+        }
+    }
+}
+
+impl Round<'_> {
+    fn serves(&self, row: &Subscriber) -> bool {
+        row.ready && row.epoch == self.head.epoch
+    }
 }
 
 impl Publisher {
+    /// Whether whoever holds the delivery posts itself; otherwise workers do, a shard each.
+    pub(crate) fn posts_here(&self, hold: &Hold) -> bool {
+        hold.shards <= 1 || self.fan_out.is_here()
+    }
+
     /// Posts everything pending and lets go, round after round while more is appended. `known` and `rows` spare the reads of
     /// the first round. False when somebody else is to go on: it was taken over, or handed over after [`Timing::turn`].
     pub(crate) async fn deliver(
         &self,
         mut hold: Hold,
-        known: Option<KnownEntry>,
-        rows: Option<(Vec<Subscriber>, Option<PageStart>)>,
+        known: Option<LogEntry>,
+        rows: Option<Page>,
     ) -> anyhow::Result<bool> {
         let result = self.deliver_rounds(&mut hold, known, rows).await;
         if result.is_err() {
             // nobody shall wait for the lease of somebody who has given up
-            let _ = self.table.hand_over(&hold.channel, &hold.holder, hold.delivered).await;
+            let _ = self.table.hand_over(&hold.channel, &hold.holder, hold.delivered, now_ms()).await;
         }
         result
     }
@@ -100,214 +185,318 @@ impl Publisher {
     async fn deliver_rounds(
         &self,
         hold: &mut Hold,
-        mut known: Option<KnownEntry>,
-        mut rows: Option<(Vec<Subscriber>, Option<PageStart>)>,
+        mut known: Option<LogEntry>,
+        mut rows: Option<Page>,
     ) -> anyhow::Result<bool> {
         let turn = Instant::now() + self.timing.turn;
         loop {
-            let lines = self.pending(hold, known.take()).await?;
-            if !self.post_round(hold, &lines, rows.take()).await? {
+            let batch = self.pending(hold, known.take()).await?;
+            let posted = if self.posts_here(hold) {
+                self.post_round(hold, batch, rows.take()).await?
+            } else {
+                self.hand_to_workers(hold).await?
+            };
+            if !posted {
                 debug!(channel = hold.channel, "delivery was taken over");
                 return Ok(false);
             }
             if self.table.release(&hold.channel, &hold.holder, hold.top).await? {
                 return Ok(true);
             }
-            let top = hold.top;
-            hold.delivered = top;
+            hold.delivered = hold.top;
             if Instant::now() >= turn {
-                // a channel that is never quiet: its publishers wait for their publications and take over
-                self.table.hand_over(&hold.channel, &hold.holder, top).await?;
+                // a channel that is never quiet: its publishers wait for their publications and take over, or a worker does
+                self.table.hand_over(&hold.channel, &hold.holder, hold.delivered, now_ms()).await?;
+                self.hand_on(&hold.channel, &hold.head.epoch, hold.delivered).await;
                 return Ok(false);
             }
-            if !self.renew(hold, top).await? {
-                return Ok(false);
-            }
+            let Some(head) = self.renew(hold).await? else { return Ok(false) };
+            hold.top = head.offset;
+            hold.shards = hold.shards.max(head.shards);
+            hold.head = head;
         }
     }
 
-    async fn renew(&self, hold: &mut Hold, delivered: u64) -> anyhow::Result<bool> {
+    /// The head after a round, if the delivery is still ours.
+    async fn renew(&self, hold: &Hold) -> anyhow::Result<Option<Head>> {
         let asked_ms = now_ms();
-        let renewed = self.table.renew(&hold.channel, &hold.holder, delivered, asked_ms, self.timing.lease).await?;
-        let Some(head) = renewed else { return Ok(false) };
-        hold.renewed(asked_ms);
-        hold.top = head.offset;
-        Ok(true)
+        let renewed =
+            self.table.renew(&hold.channel, &hold.holder, hold.delivered, asked_ms, self.timing.lease).await?;
+        if renewed.is_some() {
+            *hold.lease() = Lease::asked_at(asked_ms, &hold.timing);
+        }
+        Ok(renewed)
     }
 
-    /// Renews within a round, which ends where it began: what came meanwhile is the next one's.
-    async fn keep(&self, hold: &mut Hold) -> anyhow::Result<bool> {
-        let (top, delivered) = (hold.top, hold.delivered);
-        let kept = self.renew(hold, delivered).await?;
-        hold.top = top;
-        Ok(kept)
+    /// Renews within a round: the lease alone.
+    async fn extend(&self, hold: &Hold) -> anyhow::Result<bool> {
+        let asked_ms = now_ms();
+        let ours = self.table.extend(&hold.channel, &hold.holder, asked_ms, self.timing.lease).await?;
+        if ours {
+            *hold.lease() = Lease::asked_at(asked_ms, &hold.timing);
+        }
+        Ok(ours)
     }
 
-    /// The pushes after `delivered` up to `top`, by offset.
-    async fn pending(&self, hold: &Hold, known: Option<KnownEntry>) -> anyhow::Result<BTreeMap<u64, String>> {
-        let mut lines = BTreeMap::new();
-        match known {
-            Some(KnownEntry { offset, data }) if offset == hold.top && offset == hold.delivered + 1 => {
-                if let Some(data) = data {
-                    lines.insert(offset, publication_line(&hold.channel, offset, &data)?);
-                }
-            }
-            _ => {
-                let entries = self.entries(&hold.channel, &hold.epoch, hold.delivered, hold.top, hold.history_ttl);
-                for (offset, data) in entries.await? {
-                    lines.insert(offset, publication_line(&hold.channel, offset, &data)?);
-                }
+    /// True when the delivery is known to have been ours at some moment after `since`.
+    async fn is_ours_since(&self, hold: &Hold, since: Instant) -> anyhow::Result<bool> {
+        let _one_at_a_time = hold.renewing.lock().await;
+        if hold.lease().seen > since {
+            return Ok(true);
+        }
+        self.extend(hold).await
+    }
+
+    /// Renews in time, for as long as it is polled; ends when the delivery is lost.
+    async fn keep(&self, hold: &Hold) -> anyhow::Result<()> {
+        loop {
+            let margin = hold.until().checked_sub(self.timing.lease_margin);
+            tokio::time::sleep_until(margin.unwrap_or_else(Instant::now)).await;
+            let _one_at_a_time = hold.renewing.lock().await;
+            if hold.until() <= Instant::now() + self.timing.lease_margin && !self.extend(hold).await? {
+                return Ok(());
             }
         }
-        Ok(lines)
     }
 
-    /// The publications after `after` up to `to`. A place that is still empty is waited for, briefly, and then filled with a
+    /// What is after `delivered` up to `top`.
+    async fn pending(&self, hold: &Hold, known: Option<LogEntry>) -> anyhow::Result<Batch> {
+        let entries = match known {
+            Some(entry) if entry.offset == hold.top && entry.offset == hold.delivered + 1 => vec![entry],
+            _ => self.entries(&hold.channel, &hold.head, hold.delivered, hold.top, hold.stream.history_ttl).await?,
+        };
+        self.batch(&hold.channel, &hold.head.epoch, hold.stream, entries).await
+    }
+
+    /// Entries with what their deltas are made against.
+    pub(crate) async fn batch(
+        &self,
+        channel: &str,
+        epoch: &str,
+        stream: Stream,
+        entries: Vec<LogEntry>,
+    ) -> anyhow::Result<Batch> {
+        let first = entries.iter().find_map(|entry| Some((entry.offset, entry.publication()?.delta)));
+        let previous = match first {
+            Some((offset, true)) if stream.delta => self.newest(channel, epoch, offset - 1).await?,
+            _ => None,
+        };
+        Ok(Batch::new(channel, entries, previous))
+    }
+
+    /// The newest publication up to `offset` that is still there.
+    pub(crate) async fn newest(&self, channel: &str, epoch: &str, offset: u64) -> anyhow::Result<Option<LogEntry>> {
+        let page = LogPage {
+            channel,
+            epoch,
+            after: 0,
+            to: offset,
+            reverse: true,
+            limit: 1,
+            max_bytes: usize::MAX,
+            now_s: now_ms() / 1000,
+        };
+        Ok(self.table.log_page(&page).await?.pop())
+    }
+
+    /// The entries after `after` up to `to`. A place that is still empty is waited for, briefly, and then filled with a
     /// tombstone: its publisher finds it filled, and takes a new offset.
     pub(crate) async fn entries(
         &self,
         channel: &str,
-        epoch: &str,
+        head: &Head,
         after: u64,
         to: u64,
         history_ttl: Duration,
-    ) -> anyhow::Result<Vec<(u64, String)>> {
+    ) -> anyhow::Result<Vec<LogEntry>> {
         let wanted = usize::try_from(to.saturating_sub(after)).context("too many publications")?;
         let patience = Instant::now() + self.timing.hole;
-        let mut entries = self.table.log(channel, epoch, after, to, 0).await?;
-        while entries.len() < wanted {
+        loop {
+            let mut entries = self.table.log(channel, &head.epoch, after, to, 0).await?;
+            if entries.len() >= wanted {
+                return Ok(entries);
+            }
             if Instant::now() >= patience {
-                let now_s = now_ms() / 1000;
                 let there: std::collections::BTreeSet<u64> = entries.iter().map(|entry| entry.offset).collect();
                 for offset in (after + 1..=to).filter(|offset| !there.contains(offset)) {
-                    warn!(channel, offset, "a publisher died before it wrote");
-                    self.table.write_tombstone(channel, epoch, offset, now_s, history_ttl).await?;
+                    let state = self.table.fill_hole(channel, head, offset, now_ms(), history_ttl).await?;
+                    warn!(channel, offset, ?state, "a place was empty");
+                    entries.push(LogEntry { offset, state });
                 }
-                entries = self.table.log(channel, epoch, after, to, 0).await?;
-                break;
+                entries.sort_by_key(|entry| entry.offset);
+                return Ok(entries);
             }
             tokio::time::sleep(self.timing.hole / 25).await;
-            entries = self.table.log(channel, epoch, after, to, 0).await?;
         }
-        Ok(entries.into_iter().filter_map(|entry| Some((entry.offset, entry.data?))).collect())
     }
 
-    /// Posts one round to every ready row, page by page. False when the delivery was lost on the way.
-    async fn post_round(
+    /// Posts one round to every ready row. False when the delivery was lost on the way.
+    async fn post_round(&self, hold: &Hold, batch: Batch, first: Option<Page>) -> anyhow::Result<bool> {
+        let round = &Round {
+            channel: &hold.channel,
+            head: &hold.head,
+            delivered: hold.delivered,
+            top: hold.top,
+            stream: hold.stream,
+            until: Until::Held(hold),
+            batch,
+            older: Mutex::default(),
+        };
+        let posting = self
+            .rows(&hold.channel, 0..hold.shards, first)
+            .try_for_each_concurrent(POSTS_AT_ONCE, |row| async move { self.serve(round, row).await });
+        tokio::select! {
+            posted = posting => posted.map(|()| true),
+            lost = self.keep(hold) => lost.map(|()| false),
+        }
+    }
+
+    /// A worker's round: one shard.
+    pub(crate) async fn post_shard(
         &self,
-        hold: &mut Hold,
-        lines: &BTreeMap<u64, String>,
-        mut rows: Option<(Vec<Subscriber>, Option<PageStart>)>,
-    ) -> anyhow::Result<bool> {
-        let frames: Vec<Frame> = join_frames(lines.values()).into_iter().map(Frame::new).collect();
-        let mut start = None;
-        loop {
-            let (page, next) = match rows.take() {
-                Some(page) => page,
-                None => self.table.subscribers(&hold.channel, start).await?,
-            };
-            for part in page.chunks(POSTS_AT_ONCE * 4) {
-                if hold.is_nearly_out() && !self.keep(hold).await? {
-                    return Ok(false);
-                }
-                let (held, frames) = (&*hold, &frames);
-                let ready = part.iter().filter(|row| held.serves(row)).cloned().collect();
-                self.post_page(&held.channel, ready, held.until, |row| async move {
-                    if row.behind {
-                        // made ready on a channel too busy to catch up with
-                        self.frames(&held.channel, &held.epoch, row.from, held.top, held.history_ttl).await
-                    } else if row.from <= held.delivered {
-                        Ok(frames.clone())
-                    } else {
-                        let newer = lines.range(row.from + 1..).map(|(_, line)| line);
-                        Ok(join_frames(newer).into_iter().map(Frame::new).collect())
-                    }
-                })
-                .await;
-                if part.iter().any(|row| held.serves(row) && row.behind) && !self.note_caught_up(hold, part).await? {
-                    return Ok(false);
-                }
-                self.interrupt_lost(&hold.channel, &hold.epoch, part).await;
-            }
-            start = next;
-            if start.is_none() {
-                return Ok(true);
-            }
-        }
+        channel: &str,
+        head: &Head,
+        shard: u32,
+        (delivered, top): (u64, u64),
+        stream: Stream,
+        batch: Batch,
+    ) -> anyhow::Result<()> {
+        let until = Until::Deadline(Instant::now() + WORKER);
+        let round = &Round { channel, head, delivered, top, stream, until, batch, older: Mutex::default() };
+        self.rows(channel, shard..shard + 1, None)
+            .try_for_each_concurrent(POSTS_AT_ONCE, |row| async move { self.serve(round, row).await })
+            .await
     }
 
-    /// After the post: should this invocation die in between, it is posted twice, where the other order would leave a gap. False
-    /// when the delivery was lost: its new holder may have read the rows before these were ready.
-    async fn note_caught_up(&self, hold: &mut Hold, rows: &[Subscriber]) -> anyhow::Result<bool> {
-        if !self.keep(hold).await? {
-            return Ok(false);
+    /// The rows of a channel, shard by shard and page by page: never more than a page is in memory.
+    pub(crate) fn rows<'a>(
+        &'a self,
+        channel: &'a str,
+        shards: std::ops::Range<u32>,
+        first: Option<Page>,
+    ) -> impl futures::Stream<Item = anyhow::Result<Subscriber>> + 'a {
+        struct Place {
+            shard: u32,
+            start: Option<PageStart>,
+            page: Option<Page>,
         }
-        for row in rows.iter().filter(|row| hold.serves(row) && row.behind) {
-            if let Err(cause) = self.table.caught_up(row, &hold.channel, hold.top).await {
+        let begin = Place { shard: shards.start, start: None, page: first };
+        let pages = stream::try_unfold(Some(begin), move |place| {
+            let end = shards.end;
+            async move {
+                let Some(Place { shard, start, page }) = place else { return anyhow::Ok(None) };
+                let (rows, next) = match page {
+                    Some(page) => page,
+                    None => self.table.subscribers(channel, shard, start, None).await?,
+                };
+                let place = match next {
+                    Some(start) => Some(Place { shard, start: Some(start), page: None }),
+                    None if shard + 1 < end => Some(Place { shard: shard + 1, start: None, page: None }),
+                    None => None,
+                };
+                Ok(Some((stream::iter(rows.into_iter().map(Ok)), place)))
+            }
+        });
+        pages.try_flatten()
+    }
+
+    /// One row of a round. One bad connection neither fails the others nor delays them.
+    async fn serve(&self, round: &Round<'_>, row: Subscriber) -> anyhow::Result<()> {
+        let channel = round.channel;
+        if self.is_lost(&row, &round.head.epoch) {
+            self.interrupt(channel, &row).await;
+            return Ok(());
+        }
+        if !round.serves(&row) {
+            return Ok(());
+        }
+        let row = match self.current(channel, row).await {
+            Some(row) => row,
+            None => return Ok(()),
+        };
+        let frames = async {
+            if row.behind && row.from < round.delivered {
+                let older = self.older_batch(round, row.from).await?;
+                older.get().context("batch")?.frames_for(&row, row.from)
+            } else {
+                round.batch.frames_for(&row, round.delivered)
+            }
+        };
+        let Some(posted) = self.post_row(channel, &row, round.until.now(), frames).await else { return Ok(()) };
+        if row.behind {
+            // After the post: should this invocation die in between, it is posted twice, where the other order would leave a
+            // gap. And only if the delivery was ours after it: a new holder may have read the rows before this one was ready.
+            if let Until::Held(hold) = round.until
+                && !self.is_ours_since(hold, Instant::now()).await?
+            {
+                return Ok(());
+            }
+            if let Err(cause) = self.table.caught_up(channel, &row, round.top, row.base || posted > 0).await {
                 // it stays behind, and gets the same again with the next round
                 warn!(connection_id = row.connection_id, error = format!("{cause:#}"), "row not noted as caught up");
             }
         }
-        Ok(true)
+        Ok(())
+    }
+
+    /// What a row that is behind the round's batch lacks.
+    async fn older_batch(&self, round: &Round<'_>, from: u64) -> anyhow::Result<Arc<OnceCell<Batch>>> {
+        let cell = {
+            let mut older = round.older.lock().unwrap_or_else(PoisonError::into_inner);
+            if older.len() >= BATCHES && !older.contains_key(&from) {
+                older.clear();
+            }
+            Arc::clone(older.entry(from).or_default())
+        };
+        cell.get_or_try_init(|| async {
+            let Round { channel, head, top, stream, .. } = *round;
+            let entries = self.entries(channel, head, from, top, stream.history_ttl).await?;
+            self.batch(channel, &head.epoch, stream, entries).await
+        })
+        .await?;
+        Ok(cell)
     }
 
     /// Rows whose connection waits in vain: marked lost by somebody who died before it told the connection, never made ready
     /// because the invocation died that wrote it, or of a stream that is no more.
-    async fn interrupt_lost(&self, channel: &str, epoch: &str, rows: &[Subscriber]) {
-        let now = now_ms() / 1000;
-        let lost = rows.iter().filter(|row| {
-            row.lost || (!row.ready && row.begun_at + UNREADY_SECONDS < now) || (row.ready && row.epoch != epoch)
-        });
-        futures::stream::iter(lost)
-            .for_each_concurrent(POSTS_AT_ONCE, |row| self.interrupt(channel, &row.connection_id, row.command_id))
-            .await;
+    pub(crate) fn is_lost(&self, row: &Subscriber, epoch: &str) -> bool {
+        row.lost
+            || (!row.ready && row.begun_at + UNREADY_SECONDS < now_ms() / 1000)
+            || (row.ready && row.epoch != epoch)
     }
 
-    /// The pushes after `after` up to `to` in as few frames as hold them, for one that lacks them.
-    pub(crate) async fn frames(
+    /// Posts a row its frames in order, until `deadline` at the latest; how many there were. `None` when they did not arrive, and
+    /// something was done about it.
+    pub(crate) async fn post_row<F>(
         &self,
         channel: &str,
-        epoch: &str,
-        after: u64,
-        to: u64,
-        history_ttl: Duration,
-    ) -> anyhow::Result<Vec<Frame>> {
-        let entries = self.entries(channel, epoch, after, to, history_ttl).await?;
-        let lines = entries.iter().map(|(offset, data)| publication_line(channel, *offset, data));
-        Ok(join_frames(lines.collect::<anyhow::Result<Vec<_>>>()?).into_iter().map(Frame::new).collect())
-    }
-
-    /// Posts each row its frames, many rows at once and each row's frames in order, until `deadline` at the latest. One bad
-    /// connection neither fails the others nor delays them for longer than [`Timing::row`].
-    pub(crate) async fn post_page<F, Fut>(&self, channel: &str, rows: Vec<Subscriber>, deadline: Instant, frames_of: F)
+        row: &Subscriber,
+        deadline: Instant,
+        frames: F,
+    ) -> Option<usize>
     where
-        F: Fn(Subscriber) -> Fut,
-        Fut: Future<Output = anyhow::Result<Vec<Frame>>>,
+        F: Future<Output = anyhow::Result<Arc<[Frame]>>>,
     {
-        let frames_of = &frames_of;
-        futures::stream::iter(rows)
-            .for_each_concurrent(POSTS_AT_ONCE, |row| async move {
-                let (connection_id, command_id) = (row.connection_id.clone(), row.command_id);
-                if row.expires_at.is_some_and(|at| at <= now_ms() / 1000) {
-                    return self.expire(&connection_id).await;
-                }
-                let limit = deadline.min(Instant::now() + self.timing.row);
-                let posted = tokio::time::timeout_at(limit, async {
-                    self.post_frames(&connection_id, &frames_of(row).await?).await.map_err(anyhow::Error::from)
-                });
-                let cause = match posted.await {
-                    Ok(Ok(())) => return,
-                    Ok(Err(cause)) if cause.downcast_ref() == Some(&PostError::Gone) => {
-                        return self.remove_gone(&connection_id).await;
-                    }
-                    Ok(Err(cause)) => cause,
-                    // it may have arrived or not: whatever it was, the subscription begins again
-                    Err(_) => anyhow::anyhow!("took too long"),
-                };
-                warn!(channel, connection_id, error = format!("{cause:#}"), "post failed");
-                self.interrupt(channel, &connection_id, command_id).await;
-            })
-            .await;
+        let connection_id = row.connection_id.as_str();
+        let limit = deadline.min(Instant::now() + self.timing.row);
+        let posted = tokio::time::timeout_at(limit, async {
+            let frames = frames.await?;
+            self.post_frames(connection_id, &frames).await?;
+            anyhow::Ok(frames.len())
+        });
+        let cause = match posted.await {
+            Ok(Ok(frames)) => return Some(frames),
+            Ok(Err(cause)) if cause.downcast_ref() == Some(&PostError::Gone) => {
+                self.remove_gone(connection_id).await;
+                return None;
+            }
+            Ok(Err(cause)) => cause,
+            // it may have arrived or not: whatever it was, the subscription begins again
+            Err(_) => anyhow::anyhow!("took too long"),
+        };
+        warn!(channel, connection_id, error = format!("{cause:#}"), "post failed");
+        self.interrupt(channel, row).await;
+        None
     }
 
     pub(crate) async fn post_frames(&self, connection_id: &str, frames: &[Frame]) -> Result<(), PostError> {
@@ -331,20 +520,13 @@ impl Publisher {
         counted(self.gateway.post(connection_id, frame).await)
     }
 
-    /// 410 removes that connection and nothing else.
-    pub async fn remove_gone(&self, connection_id: &str) {
-        if let Err(cause) = self.table.remove(connection_id).await {
-            // its rows have a TTL, and the next post finds it gone again
-            warn!(connection_id, error = format!("{cause:#}"), "gone connection was not removed");
-        }
-    }
-
     /// Publications did not reach a connection: its subscription ends with 2500, and the SDK subscribes again and recovers. The
     /// row is marked first and deleted last, so that another deliverer says it again should this one die in between.
     ///
-    /// `command_id` is that of the row that missed them: a subscribe that came since has a row of its own and is left alone.
-    pub(crate) async fn interrupt(&self, channel: &str, connection_id: &str, command_id: u32) {
-        match self.table.mark_lost(connection_id, channel, command_id).await {
+    /// `row` is the one that missed them: a subscribe that came since has a row of its own and is left alone.
+    pub(crate) async fn interrupt(&self, channel: &str, row: &Subscriber) {
+        let connection_id = row.connection_id.as_str();
+        match self.table.mark_lost(row.row(channel)).await {
             Ok(true) => {}
             Ok(false) => return,
             Err(cause) => {
@@ -352,14 +534,11 @@ impl Publisher {
                 return self.close(connection_id).await;
             }
         }
-        let push = Push::Unsubscribe { channel, reason: Unsubscribed::INSUFFICIENT_STATE };
-        match counted(self.gateway.post(connection_id, &Frame::new(push.to_line())).await) {
+        match counted(self.gateway.post(connection_id, &unsubscribe_frame(channel, Unsubscribed::INSUFFICIENT_STATE)).await)
+        {
             Ok(()) => {
                 metrics::counter!("Interrupted").increment(1);
-                if let Err(cause) = self.table.drop_subscriber(connection_id, channel, command_id).await {
-                    // told again by the next deliverer
-                    warn!(channel, connection_id, error = format!("{cause:#}"), "lost row was not deleted");
-                }
+                self.end_row(channel, row).await;
             }
             Err(PostError::Gone) => self.remove_gone(connection_id).await,
             Err(_) => self.close(connection_id).await,
@@ -374,20 +553,18 @@ impl Publisher {
         }
         self.remove_gone(connection_id).await;
     }
-
-    /// The connection's token has expired: nothing is posted any more but that.
-    async fn expire(&self, connection_id: &str) {
-        self.remove_gone(connection_id).await;
-        let push = Frame::new(Push::Disconnect(Disconnect::EXPIRED).to_line());
-        let _ = counted(self.gateway.post(connection_id, &push).await);
-    }
 }
 
-fn counted(result: Result<(), PostError>) -> Result<(), PostError> {
+pub(crate) fn counted(result: Result<(), PostError>) -> Result<(), PostError> {
     match &result {
         Ok(()) => metrics::counter!("Posted").increment(1),
         Err(PostError::Gone) => metrics::counter!("Gone").increment(1),
         Err(_) => metrics::counter!("PostFailed").increment(1),
     }
     result
+}
+
+/// An `unsubscribe` push.
+pub(crate) fn unsubscribe_frame(channel: &str, reason: Unsubscribed) -> Frame {
+    Frame::new(signalbox_protocol::Push::Unsubscribe { channel, reason }.to_line())
 }

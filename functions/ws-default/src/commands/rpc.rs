@@ -5,7 +5,7 @@ use signalbox_connections::SnapshotPage;
 use signalbox_lambda::now_ms;
 use signalbox_protocol::{ErrorCode, Outcome, RpcRequest, RpcResult, StreamPosition};
 
-use super::subscribe::channel;
+use super::channel;
 use crate::session::{Refusal, Session, Viewer};
 
 pub(crate) async fn run(session: &mut Session<'_>, request: &RpcRequest) -> Result<Outcome, Refusal> {

@@ -1,0 +1,191 @@
+//! Keys, paths, methods of HTTP, bodies and both error modes.
+
+use std::sync::Arc;
+
+use api::State;
+use lambda_http::{
+    Body,
+    http::{Method, Request, request::Builder},
+};
+use serde_json::{Value, json};
+use signalbox_channels::ChannelsConfig;
+
+use crate::world::{KEY, World, read};
+
+fn request(method: Method, path: &str) -> Builder {
+    Request::builder().method(method).uri(path)
+}
+
+const PUBLISH: &str = r#"{"channel":"news:a","data":1}"#;
+
+#[tokio::test]
+async fn only_post_is_taken_and_an_unknown_path_is_404_whatever_the_method() {
+    let world = World::new().await;
+    for path in ["/api", "/api/publish", "/api/batch"] {
+        for method in [Method::GET, Method::PUT, Method::HEAD, Method::OPTIONS, Method::DELETE] {
+            let response = api::handle(&world.state, request(method, path).body(Body::Empty).unwrap()).await;
+            assert_eq!(response.headers()["allow"], "POST");
+            assert_eq!(read(&response), (405, String::new()), "{path}");
+        }
+    }
+    let unknown = ["/", "/publish", "/api/", "/api/publish/", "/api/Publish", "/api/unknown", "/apis", "/api/v1/publish"];
+    for path in unknown.into_iter().chain(["/api/connections", "/api/block_user", "/api/send_push_notification"]) {
+        for method in [Method::POST, Method::GET] {
+            let keyed = request(method, path).header("x-api-key", KEY).body(Body::from("{}")).unwrap();
+            let response = api::handle(&world.state, keyed).await;
+            assert_eq!(response.headers()["content-type"], "text/plain; charset=utf-8");
+            assert_eq!(read(&response), (404, "404 page not found\n".to_owned()), "{path}");
+        }
+    }
+}
+
+#[tokio::test]
+async fn a_stage_may_stand_before_the_path() {
+    let world = World::new().await;
+    assert_eq!(world.post("/live/api/publish", PUBLISH).await.0, 200);
+    assert_eq!(world.post("/live/api", r#"{"method":"info"}"#).await.0, 200);
+}
+
+#[tokio::test]
+async fn without_the_key_it_is_401_without_a_body_and_nothing_is_done() {
+    let world = World::new().await;
+    let wrong = [("x-api-key", "wrong"), ("x-api-key", ""), ("authorization", KEY), ("authorization", "apikey wrong")];
+    for (name, value) in wrong {
+        for path in ["/api/publish", "/api/batch", "/api"] {
+            let wrong = request(Method::POST, path).header(name, value).body(Body::from(PUBLISH)).unwrap();
+            assert_eq!(world.send(wrong).await, (401, String::new()), "{path} {name}: {value}");
+        }
+    }
+    let none = request(Method::POST, "/api/publish").body(Body::from(PUBLISH)).unwrap();
+    assert_eq!(world.send(none).await, (401, String::new()));
+    assert_eq!(world.result("history", json!({"channel": "news:a", "limit": 1})).await["offset"], 0);
+
+    let by_header = request(Method::POST, "/api/publish").header("Authorization", format!("apikey {KEY}"));
+    assert_eq!(world.send(by_header.body(Body::from(PUBLISH)).unwrap()).await.0, 200);
+    let by_query = request(Method::POST, &format!("/api/publish?api_key={KEY}"));
+    assert_eq!(world.send(by_query.body(Body::from(PUBLISH)).unwrap()).await.0, 200);
+}
+
+#[tokio::test]
+async fn the_configuration_s_key_goes_before_the_environment_s() {
+    let world = World::with(r#"{"http_api": {"key": "configured"}}"#).await;
+    assert_eq!(world.post("/api/info", "{}").await.0, 401);
+    let keyed = request(Method::POST, "/api/info").header("x-api-key", "configured").body(Body::from("{}")).unwrap();
+    assert_eq!(world.send(keyed).await.0, 200);
+}
+
+#[tokio::test]
+async fn an_insecure_configuration_asks_for_no_key_and_no_key_at_all_does_not_start() {
+    let world = World::with(r#"{"http_api": {"insecure": true}}"#).await;
+    let bare = request(Method::POST, "/api/info").body(Body::from("{}")).unwrap();
+    assert_eq!(world.send(bare).await.0, 200);
+
+    let state = |json: &str, key| {
+        State::new(world.publisher.clone(), Arc::new(ChannelsConfig::parse(json).unwrap()), key, "node")
+    };
+    assert!(state("{}", None).unwrap_err().to_string().contains("API_KEY"));
+    assert!(state("{}", Some("")).is_err(), "everybody has an empty key");
+    assert!(state(r#"{"http_api": {"insecure": true}}"#, None).is_ok());
+    assert!(state(r#"{"http_api": {"key": "k"}}"#, None).is_ok());
+}
+
+#[tokio::test]
+async fn a_body_that_is_no_object_of_the_method_s_shape_is_400_with_a_text() {
+    let world = World::new().await;
+    let malformed = ["", " ", "{", "[]", "1", "\"x\"", "{}x", "{\"channel\":\"a\"", "[\"news:a\",1]"];
+    for path in ["/api/publish", "/api/batch", "/api/disconnect"] {
+        for body in malformed {
+            assert_eq!(world.post(path, body).await, (400, "Bad Request\n".to_owned()), "{path} {body}");
+        }
+    }
+    for (path, body) in [
+        ("/api/publish", r#"{"channel":1,"data":1}"#),
+        ("/api/publish", r#"{"channel":"news:a","data":1,"version":-1}"#),
+        ("/api/publish", r#"{"channel":"news:a","data":1,"tags":{"a":1}}"#),
+        ("/api/publish", r#"{"channel":"news:a","data":1,"skip_history":"yes"}"#),
+        ("/api/broadcast", r#"{"channels":"news:a","data":1}"#),
+        ("/api/history", r#"{"channel":"news:a","limit":1.5}"#),
+        ("/api/history", r#"{"channel":"news:a","limit":2147483648}"#),
+        ("/api/history", r#"{"channel":"news:a","since":[1,"x"]}"#),
+        ("/api/disconnect", r#"{"user":"anna","disconnect":{"code":"3000"}}"#),
+        ("/api/subscribe", r#"{"user":42,"channel":"news:a"}"#),
+        ("/api/batch", r#"{"commands":{}}"#),
+    ] {
+        assert_eq!(world.post(path, body).await, (400, "Bad Request\n".to_owned()), "{path} {body}");
+    }
+    let bytes = request(Method::POST, "/api/publish").header("x-api-key", KEY).body(Body::Binary(vec![0xff])).unwrap();
+    assert_eq!(world.send(bytes).await, (400, "Bad Request\n".to_owned()));
+}
+
+#[tokio::test]
+async fn null_is_as_good_as_absent_and_unknown_fields_are_passed_over() {
+    let world = World::new().await;
+    let body = r#"{"channel":"news:a","data":1,"tags":{"a":null},"idempotency_key":null,"delta":null,"version":null,
+        "b64data":null,"skip_history":null,"label_filter":{"op":"and"}}"#;
+    let (status, answer) = world.post("/api/publish", body).await;
+    assert_eq!(status, 200);
+    assert!(answer.contains(r#""offset":1"#), "{answer}");
+    let (status, answer) = world.post("/api/presence", "null").await;
+    assert_eq!((status, answer.as_str()), (200, r#"{"error":{"code":107,"message":"bad request"}}"#));
+}
+
+#[tokio::test]
+async fn a_body_that_api_gateway_hands_over_in_base64_is_read() {
+    let world = World::new().await;
+    let binary = Body::Binary(PUBLISH.as_bytes().to_vec());
+    let keyed = request(Method::POST, "/api/publish").header("x-api-key", KEY).body(binary).unwrap();
+    let (status, answer) = world.send(keyed).await;
+    assert!(status == 200 && answer.contains("epoch"), "{answer}");
+}
+
+#[tokio::test]
+async fn in_transport_mode_an_error_has_its_own_status_and_stands_alone() {
+    let configured = World::with(&crate::world::CHANNELS.replacen('{', r#"{"http_api": {"error_mode": "transport"},"#, 1)).await;
+    let asked = World::new().await;
+    let cases = [
+        ("publish", json!({}), 400, 107),
+        ("publish", json!({"channel": "nothing:a", "data": 1}), 404, 102),
+        ("presence", json!({"channel": "bare:a"}), 400, 108),
+        ("rpc", json!({"method": "x"}), 404, 104),
+        ("channels", json!({"pattern": "["}), 500, 100),
+        ("history", json!({"channel": "news:a", "since": {"offset": 1, "epoch": "other"}, "limit": 1}), 416, 112),
+    ];
+    for (method, body, status, code) in cases {
+        let path = format!("/api/{method}");
+        let with_header = request(Method::POST, &path)
+            .header("x-api-key", KEY)
+            .header("X-Centrifugo-Error-Mode", "transport")
+            .body(Body::from(body.to_string()))
+            .unwrap();
+        for (got, text) in [asked.send(with_header).await, configured.post(&path, &body.to_string()).await] {
+            let error: Value = serde_json::from_str(&text).unwrap();
+            assert_eq!((got, error["code"].as_u64()), (status, Some(code)), "{method}: {text}");
+            assert_eq!(error.as_object().unwrap().len(), 2, "{text}");
+            assert!(error["message"].is_string());
+        }
+        let (got, text) = asked.post(&path, &body.to_string()).await;
+        let answer: Value = serde_json::from_str(&text).unwrap();
+        assert_eq!((got, answer["error"]["code"].as_u64()), (200, Some(code)), "{method}: {text}");
+    }
+    let (status, text) = configured.post("/api/batch", r#"{"commands":[{"publish":{}}]}"#).await;
+    assert_eq!((status, text.contains("107")), (200, true), "a batch has no status of its own");
+    let (status, text) = configured.post("/api/info", "{}").await;
+    assert!(status == 200 && text.starts_with(r#"{"result":{"nodes":["#), "{text}");
+    let other = request(Method::POST, "/api/publish")
+        .header("x-api-key", KEY)
+        .header("X-Centrifugo-Error-Mode", "other")
+        .body(Body::from("{}"))
+        .unwrap();
+    assert_eq!(asked.send(other).await.0, 200);
+}
+
+#[tokio::test]
+async fn results_and_errors_are_json_that_nobody_keeps() {
+    let world = World::new().await;
+    for body in ["{}", PUBLISH] {
+        let keyed = request(Method::POST, "/api/publish").header("x-api-key", KEY).body(Body::from(body)).unwrap();
+        let response = api::handle(&world.state, keyed).await;
+        assert_eq!(response.headers()["content-type"], "application/json");
+        assert_eq!(response.headers()["cache-control"], "no-store");
+    }
+}

@@ -1,0 +1,154 @@
+//! Workers for the shards of big channels.
+//!
+//! Whoever holds a channel's delivery puts one task for each shard into an SQS FIFO queue, whose group is channel and shard: the
+//! lease gives the order of the tasks, FIFO keeps it. A worker notes how far its shard is (the mark), so that a task that is
+//! lost is made up for by the next one, and one that comes twice is posted once.
+
+use serde::{Deserialize, Serialize};
+use sha2::{Digest as _, Sha256};
+use signalbox_channels::{ChannelName, ChannelsConfig};
+use signalbox_queues::{FifoMessage, Queue};
+use tracing::warn;
+
+use crate::{
+    deliver::{Hold, Stream},
+    publish::{Publisher, now_ms},
+};
+
+/// Who posts to a channel of more than one shard.
+#[derive(Debug, Clone)]
+pub enum FanOut {
+    /// Whoever holds the delivery, one shard after the other.
+    Here,
+    /// The workers of a FIFO queue.
+    Workers(Queue),
+    /// Tasks are kept; in tests.
+    #[cfg(feature = "testing")]
+    Recorded(std::sync::Arc<std::sync::Mutex<Vec<FifoMessage>>>),
+}
+
+/// What a worker is to do.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(tag = "kind", rename_all = "snake_case")]
+pub enum FanOutTask {
+    /// Post what is pending to the rows of a shard.
+    Shard {
+        /// The channel.
+        channel: String,
+        /// Its stream.
+        epoch: String,
+        /// The shard.
+        shard: u32,
+        /// Everything up to here was given to workers before.
+        after: u64,
+        /// Post up to here.
+        to: u64,
+    },
+    /// Take over the delivery of a channel that is never quiet.
+    Deliver {
+        /// The channel.
+        channel: String,
+    },
+}
+
+impl FanOut {
+    /// Workers where there is a queue for their tasks.
+    pub fn new(aws: &aws_types::SdkConfig, queue_url: Option<String>) -> Self {
+        queue_url.map_or(Self::Here, |url| Self::Workers(Queue::new(aws, url)))
+    }
+
+    pub(crate) fn is_here(&self) -> bool {
+        matches!(self, Self::Here)
+    }
+
+    async fn send(&self, messages: Vec<FifoMessage>) -> anyhow::Result<()> {
+        match self {
+            Self::Here => Ok(()),
+            Self::Workers(queue) => queue.send_fifo(&messages).await,
+            #[cfg(feature = "testing")]
+            Self::Recorded(kept) => {
+                kept.lock().unwrap_or_else(std::sync::PoisonError::into_inner).extend(messages);
+                Ok(())
+            }
+        }
+    }
+}
+
+/// Channel names are longer and have other characters than SQS allows in an id.
+fn id(parts: &[&str]) -> String {
+    hex::encode(Sha256::digest(parts.join("\n")))
+}
+
+impl Publisher {
+    /// A task for each shard. False when the lease ran out first: nobody knows then who sent what in which order.
+    pub(crate) async fn hand_to_workers(&self, hold: &Hold) -> anyhow::Result<bool> {
+        let channel = hold.channel.as_str();
+        let messages = (0..hold.shards).map(|shard| {
+            let task = FanOutTask::Shard {
+                channel: channel.to_owned(),
+                epoch: hold.head.epoch.clone(),
+                shard,
+                after: hold.delivered,
+                to: hold.top,
+            };
+            let (shard, to) = (shard.to_string(), hold.top.to_string());
+            Ok(FifoMessage {
+                body: serde_json::to_string(&task)?,
+                group: id(&[channel, &shard]),
+                // one that is sent again by the same holder is the same
+                deduplication: id(&[channel, &shard, &hold.head.epoch, &to, &hold.holder]),
+            })
+        });
+        let messages = messages.collect::<anyhow::Result<Vec<_>>>()?;
+        match tokio::time::timeout_at(hold.until(), self.fan_out.send(messages)).await {
+            Ok(sent) => sent.map(|()| true),
+            Err(_) => Ok(false),
+        }
+    }
+
+    /// Asks a worker to take over the delivery. Nobody needs to: whoever waits for a publication does, and the keeper.
+    pub(crate) async fn hand_on(&self, channel: &str, epoch: &str, delivered: u64) {
+        let task = FanOutTask::Deliver { channel: channel.to_owned() };
+        let Ok(body) = serde_json::to_string(&task) else { return };
+        let message = FifoMessage {
+            body,
+            group: id(&[channel, "deliver"]),
+            deduplication: id(&[channel, "deliver", epoch, &delivered.to_string()]),
+        };
+        if let Err(cause) = self.fan_out.send(vec![message]).await {
+            warn!(channel, error = format!("{cause:#}"), "delivery was not handed on");
+        }
+    }
+
+    /// What a worker does with a task. An error is for the queue to repeat; nothing is lost or posted twice by that, but for
+    /// what a worker posted that died before it noted it.
+    pub async fn work(&self, channels: &ChannelsConfig, task: &FanOutTask) -> anyhow::Result<()> {
+        let (FanOutTask::Shard { channel, .. } | FanOutTask::Deliver { channel }) = task;
+        let Some(namespace) = ChannelName::parse(channel).ok().and_then(|name| channels.namespace_of(&name)) else {
+            warn!(channel, "task for a channel that is no more");
+            return Ok(());
+        };
+        match task {
+            FanOutTask::Deliver { channel } => {
+                self.deliver_pending(channel, namespace).await?;
+            }
+            FanOutTask::Shard { channel, epoch, shard, after, to } => {
+                let Some(head) = self.table.find_head(channel).await?.filter(|head| head.epoch == *epoch) else {
+                    // the rows are of that stream, too: whoever delivers the new one tells them
+                    return Ok(());
+                };
+                let mark = self.table.fan_posted(channel, *shard).await?.filter(|mark| mark.epoch == *epoch);
+                // without a mark this is the first task of the stream, or the mark was too old: rows have no publications then
+                let posted = mark.map_or(*after, |mark| mark.posted);
+                let (from, to) = (posted, (*to).max(posted));
+                let entries = self.entries(channel, &head, from, to, namespace.history_ttl).await?;
+                let stream = Stream::of(namespace);
+                let batch = self.batch(channel, epoch, stream, entries).await?;
+                self.post_shard(channel, &head, *shard, (from, to), stream, batch).await?;
+                let meta_ttl = namespace.history_meta_ttl;
+                self.table.advance_fan(channel, *shard, epoch, (posted, to), now_ms() / 1000, meta_ttl).await?;
+            }
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,230 @@
+//! What nobody else does: deliveries whose deliverer has died, connections whose time is over, sockets that must not fall asleep.
+//!
+//! Each is found by an index of what is due and when (docs/DATA.md), none by a scan.
+
+use std::time::Duration;
+
+use futures::{StreamExt as _, stream};
+use signalbox_channels::ChannelName;
+use signalbox_connections::next::{Connection, ConnectionState, OwnSubscription};
+use signalbox_protocol::{Disconnect, Unsubscribed};
+use tokio::time::Instant;
+use tracing::{info, warn};
+
+use crate::{
+    gateway::{Frame, PostError},
+    publish::{Publisher, now_ms},
+};
+
+/// Connections that are looked after at once.
+const AT_ONCE: usize = 64;
+
+/// How long a client has to act on a `disconnect` push before its socket is closed.
+const CLOSE_AFTER: Duration = Duration::from_secs(1);
+
+/// What a sweep did with the connections that were due.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub struct Swept {
+    /// Sockets that never sent `connect`.
+    pub stale: usize,
+    /// Connections whose token ended.
+    pub expired: usize,
+    /// Subscriptions whose token ended.
+    pub unsubscribed: usize,
+    /// Connections sent away to come back before API Gateway ends them.
+    pub reconnected: usize,
+    /// Connections that were no more.
+    pub gone: usize,
+    /// How long the longest had been due, seconds.
+    pub oldest: u64,
+    /// The time was over before all were looked after.
+    pub unfinished: bool,
+}
+
+/// What became of one connection.
+enum Fate {
+    Stays,
+    Ends(Disconnect),
+    Gone,
+}
+
+impl Publisher {
+    /// Delivers what is pending in channels whose deliverer died or gave up. How many channels there were.
+    pub async fn heal(&self, shard: u32, until: Instant) -> anyhow::Result<usize> {
+        let (mut healed, mut start) = (0, None);
+        loop {
+            let (due, next) = self.table.due_heads(shard, now_ms(), start).await?;
+            healed += due.len();
+            stream::iter(due)
+                .for_each_concurrent(8, |head| async move {
+                    let channel = head.channel.as_str();
+                    let name = ChannelName::parse(channel).ok();
+                    let Some(namespace) = name.and_then(|name| self.channels.namespace_of(&name)) else {
+                        warn!(channel, "pending publications of a namespace that is no more");
+                        return;
+                    };
+                    if let Err(cause) = self.deliver_pending(channel, namespace).await {
+                        warn!(channel, error = format!("{cause:#}"), "pending publications were not delivered");
+                    }
+                })
+                .await;
+            start = next;
+            if start.is_none() || Instant::now() >= until {
+                return Ok(healed);
+            }
+        }
+    }
+
+    /// Looks after the connections of a bucket whose time has come.
+    pub async fn sweep(&self, bucket: u32, until: Instant) -> anyhow::Result<Swept> {
+        let (mut swept, mut start) = (Swept::default(), None);
+        loop {
+            let (due, next) = self.table.due_connections(bucket, now_ms(), start).await?;
+            let oldest = due.iter().map(|connection| now_ms() - connection.due_at_ms).max().unwrap_or(0);
+            swept.oldest = swept.oldest.max(u64::try_from(oldest / 1000).unwrap_or(0));
+            let fates: Vec<_> = stream::iter(due)
+                .map(|connection| async move {
+                    let fate = self.look_after(&connection.id).await;
+                    (connection.id, fate)
+                })
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            let mut ending = Vec::new();
+            for (id, fate) in fates {
+                match fate {
+                    Ok((Fate::Stays, unsubscribed)) => swept.unsubscribed += unsubscribed,
+                    Ok((Fate::Gone, _)) => swept.gone += 1,
+                    Ok((Fate::Ends(disconnect), _)) => {
+                        match disconnect.code {
+                            code if code == Disconnect::STALE.code => swept.stale += 1,
+                            code if code == Disconnect::EXPIRED.code => swept.expired += 1,
+                            _ => swept.reconnected += 1,
+                        }
+                        ending.push(id);
+                    }
+                    Err(cause) => warn!(connection_id = id, error = format!("{cause:#}"), "connection not looked after"),
+                }
+            }
+            if !ending.is_empty() {
+                // both SDKs close by themselves when they are told; others are closed a second later
+                tokio::time::sleep(CLOSE_AFTER).await;
+                stream::iter(ending)
+                    .for_each_concurrent(AT_ONCE, |id| async move {
+                        let _ = self.gateway.delete(&id).await;
+                    })
+                    .await;
+            }
+            start = next;
+            if start.is_none() {
+                return Ok(swept);
+            }
+            if Instant::now() >= until {
+                swept.unfinished = true;
+                return Ok(swept);
+            }
+        }
+    }
+
+    /// One connection that is due, and how many of its subscriptions have ended.
+    async fn look_after(&self, id: &str) -> anyhow::Result<(Fate, usize)> {
+        let Some((connection, subscriptions)) = self.table.connection_with_subscriptions(id).await? else {
+            // somebody who removed it died on the way
+            self.remove_gone(id).await;
+            return Ok((Fate::Gone, 0));
+        };
+        let client = &self.channels.client;
+        let now = now_ms() / 1000;
+        let over = |at: Option<i64>, grace: Duration| at.is_some_and(|at| at + seconds(grace) <= now);
+        let end = match &connection.state {
+            ConnectionState::New if connection.due_at_ms <= now_ms() => Some(Disconnect::STALE),
+            ConnectionState::New => None,
+            ConnectionState::Ready(viewer) if over(viewer.expires_at, client.expired_close_delay) => {
+                Some(Disconnect::EXPIRED)
+            }
+            ConnectionState::Ready(_) if over(connection.reconnect_at, Duration::ZERO) => {
+                Some(Disconnect::FORCE_RECONNECT)
+            }
+            ConnectionState::Ready(_) => None,
+        };
+        if let Some(disconnect) = end {
+            info!(connection_id = id, code = disconnect.code, reason = %disconnect.reason, "connection ended");
+            return match self.disconnect(id, &disconnect).await {
+                Err(PostError::Gone) => Ok((Fate::Gone, 0)),
+                _ => Ok((Fate::Ends(disconnect), 0)),
+            };
+        }
+        let mut unsubscribed = 0;
+        for subscription in &subscriptions {
+            if subscription.active && over(subscription.expires_at, client.expired_sub_close_delay) {
+                self.unsubscribe(id, &subscription.channel, Unsubscribed::EXPIRED).await?;
+                unsubscribed += 1;
+            }
+        }
+        self.reschedule(id, &connection, &subscriptions).await?;
+        Ok((Fate::Stays, unsubscribed))
+    }
+
+    async fn reschedule(
+        &self,
+        id: &str,
+        connection: &Connection,
+        subscriptions: &[OwnSubscription],
+    ) -> anyhow::Result<()> {
+        let client = &self.channels.client;
+        let due_at = |connection: &Connection, subscriptions: &[OwnSubscription]| {
+            let now = now_ms() / 1000;
+            let left: Vec<_> = subscriptions
+                .iter()
+                .filter(|subscription| {
+                    let end = subscription.expires_at.map(|at| at + seconds(client.expired_sub_close_delay));
+                    subscription.active && end.is_none_or(|end| end > now)
+                })
+                .cloned()
+                .collect();
+            connection.due_at(&left, client.expired_close_delay, client.expired_sub_close_delay)
+        };
+        let due = due_at(connection, subscriptions);
+        self.table.reschedule(id, due).await?;
+        // one that began meanwhile may end earlier
+        if let Some((connection, subscriptions)) = self.table.connection_with_subscriptions(id).await? {
+            let earlier = due_at(&connection, &subscriptions);
+            if earlier < due {
+                self.table.reschedule(id, earlier).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Posts a ping to the connections of a bucket: API Gateway closes a socket after 10 minutes of silence. Those that are gone
+    /// are removed. How many were there, and how many were gone.
+    pub async fn keep_alive(&self, bucket: u32, until: Instant) -> anyhow::Result<(usize, usize)> {
+        // what the protocol calls a ping: an empty object (centrifuge.md 1.6)
+        let ping = &Frame::new("{}");
+        let (mut kept, mut gone, mut start) = (0, 0, None);
+        loop {
+            let (connections, next) = self.table.bucket_connections(bucket, start).await?;
+            let posted: Vec<bool> = stream::iter(connections)
+                .map(|connection| async move {
+                    let gone = self.gateway.post(&connection.id, ping).await == Err(PostError::Gone);
+                    if gone {
+                        self.remove_gone(&connection.id).await;
+                    }
+                    !gone
+                })
+                .buffer_unordered(AT_ONCE)
+                .collect()
+                .await;
+            kept += posted.iter().filter(|there| **there).count();
+            gone += posted.iter().filter(|there| !**there).count();
+            start = next;
+            if start.is_none() || Instant::now() >= until {
+                return Ok((kept, gone));
+            }
+        }
+    }
+}
+
+fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
+}

@@ -1,0 +1,8 @@
+//! An API Gateway in process, as unfriendly as the real one may be, and everything around it: DynamoDB, clients, time and chance.
+
+pub(crate) mod cloud;
+pub(crate) mod dynamo;
+pub(crate) mod oracle;
+pub(crate) mod schedule;
+pub(crate) mod sdk;
+pub(crate) mod sockets;

@@ -1,0 +1,45 @@
+//! The invariants of the design (P1 to P11), each on many interleavings.
+
+use std::time::Duration;
+
+use serde_json::json;
+
+use crate::gateway::{
+    cloud::{Cloud, Weathers, for_seeds},
+    oracle::look,
+};
+
+const CHANNELS: &str = r#"{"channel": {"namespaces": [{"name": "chat", "history_size": 300, "history_ttl": "10m", "force_positioning": true,
+    "force_recovery": true, "allow_subscribe_for_client": true}]}}"#;
+
+#[test]
+fn p1_calm() {
+    for_seeds("p1_calm", 20, |schedule| async move {
+        let t = std::time::Instant::now();
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        cloud.set_weather(Weathers::calm());
+        let clients: Vec<_> = (0..3).map(|n| cloud.subscriber(&format!("u{n}"), "chat:a")).collect();
+        let mut publishing = Vec::new();
+        for n in 0..6 {
+            let pause = schedule.draw(|rng| rng.u64(..600));
+            tokio::time::sleep(Duration::from_millis(pause)).await;
+            publishing.push(cloud.publish("chat:a", json!({ "n": n }), None, None));
+        }
+        for one in publishing {
+            assert!(one.join().await.is_some());
+        }
+        for client in &clients {
+            client.until_subscribed("chat:a").await;
+        }
+        schedule.settled().await;
+        let truth = cloud.truth("chat:a").await;
+        assert_eq!(truth.top, 6);
+        assert_eq!(truth.delivered, 6);
+        for client in &clients {
+            let report = look(client.name(), &client.seen("chat:a"), &truth, true, |_, _| false).unwrap();
+            assert_eq!((report.repeated, report.not_recovered), (0, 0));
+            assert!(client.violations().is_empty());
+        }
+        println!("{} steps {} requests {:?}", schedule.steps(), cloud.dynamo.requests(), t.elapsed());
+    });
+}
