@@ -115,7 +115,7 @@ impl<'a> Session<'a> {
             }
             Err(disconnect) => end = Some(disconnect),
         }
-        if let Some(disconnect) = end.clone() {
+        if let Some(disconnect) = end {
             lines.push(Push::Disconnect(disconnect).to_line());
         }
         let answered = self.answer(&lines).await;
@@ -138,8 +138,9 @@ impl<'a> Session<'a> {
             Request::Unsubscribe(request) => commands::unsubscribe::run(self, id, &request).await,
             Request::Rpc(request) => commands::rpc::run(self, &request).await,
             // it has no reply that could refuse it (Centrifugo does the same)
-            Request::Send(_) => Err(Disconnect::NOT_AVAILABLE.into()),
-            _ => Err(ErrorCode::NOT_AVAILABLE.into()),
+            Request::Send => Err(Disconnect::NOT_AVAILABLE.into()),
+            Request::Unavailable(_) => Err(ErrorCode::NOT_AVAILABLE.into()),
+            Request::Unknown => Err(ErrorCode::METHOD_NOT_FOUND.into()),
         }
     }
 
@@ -204,7 +205,7 @@ impl<'a> Session<'a> {
 
     /// After the `disconnect` push: both SDKs close by themselves; others are closed a second later.
     async fn close(&self, disconnect: Disconnect) {
-        info!(code = disconnect.code, reason = &*disconnect.reason, "connection refused");
+        info!(code = disconnect.code, reason = disconnect.reason, "connection refused");
         metrics::counter!("Refused").increment(1);
         self.state.publisher.remove_gone(&self.connection_id).await;
         tokio::time::sleep(CLOSE_AFTER).await;

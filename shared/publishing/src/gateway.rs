@@ -83,7 +83,10 @@ impl Gateway {
         match self {
             Self::ApiGateway(gateway) => gateway.send(Method::DELETE, connection_id, &Frame::new(Bytes::new())).await,
             #[cfg(feature = "testing")]
-            Self::Recorded(recorded) => recorded.delete(connection_id).await,
+            Self::Recorded(recorded) => {
+                recorded.delete(connection_id);
+                Ok(())
+            }
         }
     }
 }
@@ -200,8 +203,6 @@ mod recorded {
         sync::{Mutex, MutexGuard, PoisonError},
     };
 
-    use futures::future::BoxFuture;
-
     use super::{Frame, PostError};
 
     /// What the next posts to a connection come to.
@@ -219,17 +220,6 @@ mod recorded {
         posts: Mutex<Vec<(String, String)>>,
         deleted: Mutex<Vec<String>>,
         script: Mutex<HashMap<String, VecDeque<Scripted>>>,
-        player: Option<Player>,
-    }
-
-    type Played = BoxFuture<'static, Result<(), PostError>>;
-
-    struct Player(Box<dyn Fn(String, Option<Frame>) -> Played + Send + Sync>);
-
-    impl std::fmt::Debug for Player {
-        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-            f.write_str("Player")
-        }
     }
 
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -237,12 +227,6 @@ mod recorded {
     }
 
     impl Recorded {
-        /// A gateway that the test plays itself: `play` gets the connection's id and the frame to post, or `None` to close the
-        /// socket, and says what comes of it. Nothing is recorded then.
-        pub fn played(play: impl Fn(String, Option<Frame>) -> Played + Send + Sync + 'static) -> Self {
-            Self { player: Some(Player(Box::new(play))), ..Self::default() }
-        }
-
         /// The next posts to a connection, in order; after them every post succeeds.
         pub fn script(&self, connection_id: &str, next: impl IntoIterator<Item = Scripted>) {
             lock(&self.script).entry(connection_id.to_owned()).or_default().extend(next);
@@ -265,18 +249,11 @@ mod recorded {
             lock(&self.deleted).clone()
         }
 
-        pub(super) async fn delete(&self, connection_id: &str) -> Result<(), PostError> {
-            if let Some(Player(play)) = &self.player {
-                return play(connection_id.to_owned(), None).await;
-            }
+        pub(super) fn delete(&self, connection_id: &str) {
             lock(&self.deleted).push(connection_id.to_owned());
-            Ok(())
         }
 
         pub(super) async fn post(&self, connection_id: &str, frame: &Frame) -> Result<(), PostError> {
-            if let Some(Player(play)) = &self.player {
-                return play(connection_id.to_owned(), Some(frame.clone())).await;
-            }
             let next = lock(&self.script).get_mut(connection_id).and_then(VecDeque::pop_front);
             match next {
                 Some(Scripted::Fail(error)) => return Err(error),

@@ -260,7 +260,7 @@ impl Publisher {
 /// One `pub` push.
 pub(crate) fn publication_line(channel: &str, offset: u64, data: &str) -> anyhow::Result<String> {
     let data = serde_json::value::RawValue::from_string(data.to_owned()).context("publication is not JSON")?;
-    let publication = Publication::new(data, offset);
+    let publication = Publication { data, offset };
     Ok(Push::Publication { channel, publication: &publication }.to_line())
 }
 

@@ -109,7 +109,7 @@ impl Publisher {
                         catch_up.at = Some(offset - 1);
                         break;
                     }
-                    result.publications.push(Publication::new(RawValue::from_string(data)?, offset));
+                    result.publications.push(Publication { data: RawValue::from_string(data)?, offset });
                 }
             } else if request.rejects_unrecovered() {
                 self.table.drop_subscriber(connection_id, channel, command_id).await?;

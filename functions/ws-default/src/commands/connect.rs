@@ -21,7 +21,7 @@ pub(crate) async fn run(session: &mut Session<'_>, request: &ConnectRequest) -> 
     }
     info!(client, name = request.name, version = request.version, anonymous = token.user.is_empty(), "connected");
     session.is_viewer(Viewer { user: token.user, expires_at: token.expires_at, ttl: now + CONNECTION_TTL });
-    Ok(Outcome::Connect(ConnectResult { client, version: VERSION, ..Default::default() }))
+    Ok(Outcome::Connect(ConnectResult { client, version: VERSION }))
 }
 
 async fn verify(session: &Session<'_>, request: &ConnectRequest, now: i64) -> Result<ConnectionToken, Refusal> {
