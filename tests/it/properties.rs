@@ -43,3 +43,38 @@ fn p1_calm() {
         println!("{} steps {} requests {:?}", schedule.steps(), cloud.dynamo.requests(), t.elapsed());
     });
 }
+
+#[test]
+fn speed() {
+    for_seeds("speed", 1, |schedule| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        let n = 200;
+        for round in 0..2 {
+            let t = std::time::Instant::now();
+            for i in 0..n {
+                cloud.table.admit(&format!("c{round}{i}"), 5).await.unwrap();
+            }
+            println!("admit {:?}", t.elapsed() / n);
+            let t = std::time::Instant::now();
+            for i in 0..n {
+                cloud.table.connection(&format!("c{round}{i}")).await.unwrap();
+            }
+            println!("get {:?}", t.elapsed() / n);
+            let t = std::time::Instant::now();
+            for i in 0..n {
+                cloud.table.subscribe(&format!("c{round}{i}"), "x", 1, None, 5, 100).await.unwrap();
+            }
+            println!("subscribe {:?}", t.elapsed() / n);
+        }
+        let t = std::time::Instant::now();
+        for _ in 0..20 {
+            cloud.dynamo.items();
+        }
+        println!("scan of {} {:?}", cloud.dynamo.items().len(), t.elapsed() / 20);
+        let t = std::time::Instant::now();
+        for _ in 0..20 {
+            let _ = Cloud::new(&schedule, CHANNELS);
+        }
+        println!("cloud {:?}", t.elapsed() / 20);
+    });
+}

@@ -389,7 +389,7 @@ impl ConnectionTable {
             update = update.expression_attribute_values(":info", text(info));
         }
         if !sets.is_empty() {
-            expression.push_str(&format!("SET {}", sets.join(", ")));
+            expression = format!("{expression}SET {}", sets.join(", "));
         }
         let update = update.update_expression(expression);
         let updated = despite_conflicts(UpdateItemError::is_transaction_conflict_exception, || update.clone().send());

@@ -14,6 +14,7 @@ use crate::{
 
 /// A subscription that is about to begin.
 #[derive(Debug, Clone, Copy, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own")]
 pub struct NewSubscription<'a> {
     /// API Gateway's connection id.
     pub connection_id: &'a str,
@@ -81,6 +82,7 @@ pub enum ServerSubscribed {
 
 /// What came of [`ConnectionTable::unsubscribe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::large_enum_variant, reason = "one of them is made in a command")]
 pub enum Unsubscribed {
     /// A later command of this connection on this channel was handled before.
     Overtaken,
@@ -115,6 +117,7 @@ pub struct Row<'a> {
 
 /// A row that a deliverer posts to.
 #[derive(Debug, Clone, PartialEq, Eq)]
+#[expect(clippy::struct_excessive_bools, reason = "each is an attribute of its own")]
 pub struct Subscriber {
     /// API Gateway's connection id.
     pub connection_id: String,
@@ -265,13 +268,14 @@ impl ConnectionTable {
             .set_key(Some(own_key(new.channel, new.connection_id)))
             .condition_expression("attribute_not_exists(pk) OR active = :false")
             .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_names("#shard", "shard")
             .expression_attribute_values(":false", boolean(false))
             .expression_attribute_values(":true", boolean(true))
             .expression_attribute_values(":zero", number(0))
             .expression_attribute_values(":shard", number(new.shard))
             .expression_attribute_values(":row_id", text(&row_id))
             .expression_attribute_values(":ttl", number(new.ttl));
-        let mut expression = "SET active = :true, server = :true, shard = :shard, row_id = :row_id, #ttl = :ttl, \
+        let mut expression = "SET active = :true, server = :true, #shard = :shard, row_id = :row_id, #ttl = :ttl, \
                               command_id = if_not_exists(command_id, :zero)"
             .to_owned();
         if let Some(at) = new.sub_expires_at {

@@ -188,7 +188,7 @@ pub(crate) fn stable_hash(name: &str) -> u64 {
 }
 
 /// One of `count` buckets for a name. FNV mixes the last letters poorly, and ids differ in few: its number is mixed once more
-/// (the finish of MurmurHash3).
+/// (as `MurmurHash3` ends).
 pub(crate) fn bucket(name: &str, count: u32) -> u32 {
     let mut hash = stable_hash(name);
     hash = (hash ^ (hash >> 33)).wrapping_mul(0xff51_afd7_ed55_8ccd);

@@ -81,7 +81,8 @@ async fn a_user_has_no_more_connections_than_allowed() {
 #[tokio::test]
 async fn an_address_has_no_more_connections_than_allowed() {
     let table = table().await;
-    let from = |id: &'static str, ip: &'static str| Admit { source_ip: Some(ip), per_address_limit: 2, ..admission(id) };
+    let from =
+        |id: &'static str, ip: &'static str| Admit { source_ip: Some(ip), per_address_limit: 2, ..admission(id) };
     assert_eq!(table.admit(&from("c1", "192.0.2.1")).await.unwrap(), Admission::Admitted);
     assert_eq!(table.admit(&from("c2", "192.0.2.1")).await.unwrap(), Admission::Admitted);
     assert_eq!(table.admit(&from("c2", "192.0.2.1")).await.unwrap(), Admission::Known);
@@ -165,11 +166,8 @@ async fn a_refresh_is_noted_and_never_makes_a_connection_due_too_late() {
 async fn a_subscription_that_expires_makes_its_connection_due() {
     let table = table().await;
     connect(&table, "c1").await;
-    let expiring = NewSubscription {
-        sub_expires_at: Some(NOW + 30),
-        sub_close_delay: DELAY,
-        ..subscription("c1", CHANNEL, 1)
-    };
+    let expiring =
+        NewSubscription { sub_expires_at: Some(NOW + 30), sub_close_delay: DELAY, ..subscription("c1", CHANNEL, 1) };
     // the keeper has read the connection before the subscribe, and writes after it …
     let (connection, subscriptions) = table.connection_with_subscriptions("c1").await.unwrap().unwrap();
     table.subscribe(&expiring).await.unwrap();

@@ -26,7 +26,8 @@ use std::{
 
 use signalbox_connections::{
     next::{
-        Admit, Authenticate, Authentication, Client, Connection, ConnectionTable, Head, NewSubscription, Row, Subscribed,
+        Admit, Authenticate, Authentication, Client, Connection, ConnectionTable, Head, NewSubscription, Row,
+        Subscribed,
     },
     testing::{Hook, Tables, Verdict},
 };

@@ -67,13 +67,20 @@ async fn a_removal_that_dies_at_any_request_is_found_and_finished() {
                 // as the keeper finds it: in the index, by a look at what is due
                 let (due, _) = table.due_connections(bucket_of("c1"), NOW_MS + 9_000, None).await.unwrap();
                 let rows = table.connection_with_subscriptions("c1").await.unwrap();
-                assert!(!due.is_empty() || rows.is_some() || nothing_left(table).await, "killed at {k}: lost from sight");
+                assert!(
+                    !due.is_empty() || rows.is_some() || nothing_left(table).await,
+                    "killed at {k}: lost from sight"
+                );
             }
             let second = table.remove("c1").await.unwrap();
             let mut channels: Vec<_> = first.iter().flat_map(|first| &first.ended).chain(&second.ended).collect();
             channels.sort_by_key(|ended| &ended.channel);
             channels.dedup_by_key(|ended| &ended.channel);
-            assert_eq!(channels.len(), first.map_or(0, |first| first.ended.len()) + second.ended.len(), "each at most once");
+            assert_eq!(
+                channels.len(),
+                first.map_or(0, |first| first.ended.len()) + second.ended.len(),
+                "each at most once"
+            );
             assert_nothing_is_left(table, "c1", 3).await;
             if whole {
                 assert!(k > 5, "a removal of three has more requests than {k}");

@@ -135,7 +135,9 @@ async fn a_client_may_unsubscribe_from_what_the_server_began() {
     let table = table().await;
     connect(&table, "c1").await;
     table.subscribe_by_server(&subscription("c1", CHANNEL, 0)).await.unwrap();
-    assert!(matches!(table.unsubscribe("c1", CHANNEL, 1, NOW).await.unwrap(), Unsubscribed::Ended(Some(row)) if row.server));
+    assert!(
+        matches!(table.unsubscribe("c1", CHANNEL, 1, NOW).await.unwrap(), Unsubscribed::Ended(Some(row)) if row.server)
+    );
 }
 
 /// P5. Fails when a write names a row by connection and channel alone.
