@@ -154,6 +154,9 @@ pub(crate) struct Viewer {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     lines: VecDeque<Value>,
     commands: u32,
+    /// Of `status:all`.
+    position: Value,
+    resubscribing: Option<u32>,
 }
 
 impl Viewer {
@@ -168,18 +171,22 @@ impl Viewer {
 
     pub(crate) async fn open(endpoints: &Endpoints) -> Self {
         let (socket, _) = tokio_tungstenite::connect_async(&endpoints.ws_url).await.unwrap();
-        Self { socket, lines: VecDeque::new(), commands: 0 }
+        Self { socket, lines: VecDeque::new(), commands: 0, position: Value::Null, resubscribing: None }
     }
 
     pub(crate) async fn send(&mut self, frame: &str) {
         self.socket.send(Message::text(frame)).await.unwrap();
     }
 
+    async fn command(&mut self, command: &str, request: &Value) -> u32 {
+        self.commands += 1;
+        self.send(&json!({"id": self.commands, command: request}).to_string()).await;
+        self.commands
+    }
+
     /// Sends a command and waits for its reply; pushes that come first are kept.
     pub(crate) async fn call(&mut self, command: &str, request: &Value) -> Value {
-        self.commands += 1;
-        let id = self.commands;
-        self.send(&json!({"id": id, command: request}).to_string()).await;
+        let id = self.command(command, request).await;
         let mut pushes = VecDeque::new();
         let reply = loop {
             let line = self.next().await.expect("a reply");
@@ -197,6 +204,9 @@ impl Viewer {
     pub(crate) async fn next(&mut self) -> Option<Value> {
         loop {
             if let Some(line) = self.lines.pop_front() {
+                if self.follows(&line).await {
+                    continue;
+                }
                 return Some(line);
             }
             match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("something in time")? {
@@ -209,17 +219,42 @@ impl Viewer {
         }
     }
 
+    /// Keeps its place as the SDKs do: after "insufficient state" (2500, what follows a post that nobody knows the end of) it
+    /// subscribes again from there. True for what only that is about.
+    async fn follows(&mut self, line: &Value) -> bool {
+        if let Some(offset) = line.pointer("/push/pub/offset") {
+            self.position["offset"] = offset.clone();
+        }
+        let lost = line.pointer("/push/unsubscribe/code").and_then(Value::as_u64).is_some_and(|code| code >= 2500);
+        let answered = self.resubscribing.is_some_and(|id| line["id"] == id);
+        if answered && line.get("error").is_none() {
+            assert_eq!(line["subscribe"]["recovered"], true, "{line}");
+            self.resubscribing = None;
+            self.put_first(&line["subscribe"]["publications"]);
+        } else if answered || lost {
+            self.resubscribing = Some(self.command("subscribe", &self.recovery()).await);
+        }
+        answered || lost
+    }
+
+    fn recovery(&self) -> Value {
+        json!({"channel": "status:all", "recover": true, "offset": self.position["offset"], "epoch": self.position["epoch"]})
+    }
+
+    /// Publications of a reply are lines like those that come alone.
+    fn put_first(&mut self, publications: &Value) {
+        for publication in publications.as_array().into_iter().flatten().rev() {
+            self.lines.push_front(json!({"push": {"channel": "status:all", "pub": publication}}));
+        }
+    }
+
     /// Subscribes to all problems from where its snapshot stood; the open problems by event id.
     pub(crate) async fn watch(&mut self) -> std::collections::BTreeMap<String, Value> {
         let (problems, position) = self.snapshot().await;
-        let request =
-            json!({"channel": "status:all", "recover": true, "offset": position["offset"], "epoch": position["epoch"]});
-        let reply = self.call("subscribe", &request).await;
+        self.position = position;
+        let reply = self.call("subscribe", &self.recovery()).await;
         assert_eq!(reply["subscribe"]["recovered"], true, "{reply}");
-        let publications = reply["subscribe"]["publications"].as_array().cloned().unwrap_or_default();
-        for publication in publications.into_iter().rev() {
-            self.lines.push_front(json!({"push": {"channel": "status:all", "pub": publication}}));
-        }
+        self.put_first(&reply["subscribe"]["publications"]);
         problems
     }
 
