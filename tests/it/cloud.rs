@@ -237,6 +237,20 @@ impl Viewer {
         answered || lost
     }
 
+    /// As the SDKs do when a socket closes: another one, and what was missed.
+    pub(crate) async fn back(self, endpoints: &Endpoints) -> Self {
+        let mut again = Self::connect(endpoints).await;
+        again.position = self.position;
+        again.subscribe().await;
+        again
+    }
+
+    async fn subscribe(&mut self) {
+        let reply = self.call("subscribe", &self.recovery()).await;
+        assert_eq!(reply["subscribe"]["recovered"], true, "{reply}");
+        self.put_first(&reply["subscribe"]["publications"]);
+    }
+
     fn recovery(&self) -> Value {
         json!({"channel": "status:all", "recover": true, "offset": self.position["offset"], "epoch": self.position["epoch"]})
     }
@@ -252,9 +266,7 @@ impl Viewer {
     pub(crate) async fn watch(&mut self) -> std::collections::BTreeMap<String, Value> {
         let (problems, position) = self.snapshot().await;
         self.position = position;
-        let reply = self.call("subscribe", &self.recovery()).await;
-        assert_eq!(reply["subscribe"]["recovered"], true, "{reply}");
-        self.put_first(&reply["subscribe"]["publications"]);
+        self.subscribe().await;
         problems
     }
 
