@@ -23,7 +23,7 @@ use lambda_http::{
     http::{Method as HttpMethod, StatusCode},
 };
 use signalbox_channels::{ChannelsConfig, ErrorMode};
-use signalbox_connections::next::ConnectionTable;
+use signalbox_connections::ConnectionTable;
 use signalbox_lambda::{
     Boot,
     env::{self, EnvError},

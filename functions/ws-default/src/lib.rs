@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use signalbox_auth::TokenVerifier;
 use signalbox_channels::ChannelsConfig;
-use signalbox_connections::{StatusTable, next::ConnectionTable};
+use signalbox_connections::{ConnectionTable, StatusTable};
 use signalbox_lambda::{Boot, env};
 use signalbox_protocol::{Disconnect, MAX_INBOUND_BYTES, parse_frame};
 use signalbox_publishing::{ApiGateway, FanOut, Gateway, Publisher};

@@ -1,6 +1,6 @@
 use std::{collections::BTreeMap, time::Duration};
 
-use signalbox_connections::next::{Client, Connection, ConnectionState, OwnSubscription};
+use signalbox_connections::{Client, Connection, ConnectionState, OwnSubscription};
 use signalbox_lambda::now_ms;
 use signalbox_protocol::{
     ClientInfo, Command, Disconnect, ErrorCode, Json, Outcome, Push, Reply, Request, join_frames,
@@ -176,7 +176,6 @@ impl<'a> Session<'a> {
             Request::SubRefresh(request) => commands::refresh::subscription(self, request).await,
             // it has no reply that could refuse it (Centrifugo does the same)
             Request::Send(_) => Err(Disconnect::NOT_AVAILABLE.into()),
-            Request::Unknown => Err(ErrorCode::METHOD_NOT_FOUND.into()),
         }
     }
 

@@ -4,7 +4,6 @@
 //! [`StatusTable`] holds the current state of every Zabbix problem and the hosts that have had one.
 
 mod attribute;
-mod before;
 mod channel;
 mod claim;
 mod connection;
@@ -19,27 +18,15 @@ mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-/// What replaces the types of the same names at the crate's root.
-pub mod next {
-    pub use crate::{
-        channel::{Appended, DueHead, HELD_SHARDS, Head},
-        connection::{
-            Admission, Admit, Authenticate, Authentication, BUCKETS, BucketConnection, CONNECTION_TTL, Client,
-            Connection, ConnectionState, OwnSubscription, UserConnection, bucket_of, shard_of,
-        },
-        fan::FanMark,
-        log::{LogEntry, LogItem, LogPage, LogState, LogWrite, PublishKey, Version, WritePublication},
-        registry::REGISTRY_SHARDS,
-        removal::{EndedSubscription, Removed},
-        status::{Applied, KnownHost, RecentlyResolved, SnapshotPage, StatusTable},
-        subscription::{MadeReady, NewSubscription, Row, ServerSubscribed, Subscribed, Subscriber, Unsubscribed},
-        table::{ConnectionTable, PageStart},
-    };
-}
-
-pub use before::{
-    Admission, Appended, Authentication, Connection, ConnectionState, ConnectionTable, Head, LogEntry, LogWrite,
-    PageStart, Subscribed, Subscriber,
+pub use channel::{Appended, DueHead, HELD_SHARDS, Head};
+pub use connection::{
+    Admission, Admit, Authenticate, Authentication, BUCKETS, BucketConnection, CONNECTION_TTL, Client, Connection,
+    ConnectionState, OwnSubscription, UserConnection, bucket_of, shard_of,
 };
-pub use connection::CONNECTION_TTL;
+pub use fan::FanMark;
+pub use log::{LogEntry, LogItem, LogPage, LogState, LogWrite, PublishKey, Version, WritePublication};
+pub use registry::REGISTRY_SHARDS;
+pub use removal::{EndedSubscription, Removed};
 pub use status::{Applied, KnownHost, RecentlyResolved, SnapshotPage, StatusTable};
+pub use subscription::{MadeReady, NewSubscription, Row, ServerSubscribed, Subscribed, Subscriber, Unsubscribed};
+pub use table::{ConnectionTable, PageStart};

@@ -20,7 +20,7 @@ pub struct NewSubscription<'a> {
     pub connection_id: &'a str,
     /// The channel.
     pub channel: &'a str,
-    /// The channel's shard that the row goes to ([`crate::next::shard_of`]).
+    /// The channel's shard that the row goes to ([`crate::shard_of`]).
     pub shard: u32,
     /// The command's id; means nothing when the server subscribes.
     pub command_id: u32,
@@ -97,7 +97,7 @@ pub enum MadeReady {
     Ready,
     /// Something was. The row is ready behind its position: whoever delivers next brings the rest, and nobody else may. The head
     /// as it is; `None` if the stream is no more.
-    Behind(Option<crate::next::Head>),
+    Behind(Option<crate::Head>),
     /// The row is gone, lost, or another subscribe has replaced it.
     Gone,
 }

@@ -37,15 +37,13 @@ use aws_smithy_runtime_api::{
 use aws_smithy_types::body::SdkBody;
 use aws_types::{SdkConfig, region::Region};
 
-use crate::{ConnectionTable, StatusTable, next};
+use crate::{ConnectionTable, StatusTable};
 
 /// Both tables, empty, in a DynamoDB of their own that lives as long as the test's runtime.
 #[derive(Debug, Clone)]
 pub struct Tables {
-    /// Connections and channels, as they were.
-    pub connections: ConnectionTable,
     /// Connections and channels.
-    pub table: next::ConnectionTable,
+    pub table: ConnectionTable,
     /// Problems and hosts.
     pub status: StatusTable,
     endpoint: String,
@@ -129,8 +127,7 @@ impl Tables {
         let retries = RetryConfig::standard().with_initial_backoff(std::time::Duration::from_millis(1));
         let aws = aws.retry_config(retries).build();
         Self {
-            connections: ConnectionTable::new(&aws, "connections"),
-            table: next::ConnectionTable::new(&aws, "connections"),
+            table: ConnectionTable::new(&aws, "connections"),
             status: StatusTable::new(&aws, "status"),
             endpoint,
             http,

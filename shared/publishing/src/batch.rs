@@ -7,7 +7,7 @@ use std::{
 
 use anyhow::Context as _;
 use serde_json::value::RawValue;
-use signalbox_connections::next::{LogEntry, LogItem, LogState, Subscriber};
+use signalbox_connections::{LogEntry, LogItem, LogState, Subscriber};
 use signalbox_protocol::{ClientInfo, Filter, Json, Publication, Push, join_frames};
 
 use crate::gateway::Frame;

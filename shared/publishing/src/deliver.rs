@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use futures::{TryStreamExt as _, stream};
 use signalbox_channels::Namespace;
-use signalbox_connections::next::{Head, LogEntry, LogPage, PageStart, Subscriber};
+use signalbox_connections::{Head, LogEntry, LogPage, PageStart, Subscriber};
 use signalbox_protocol::Unsubscribed;
 use tokio::{sync::OnceCell, time::Instant};
 use tracing::{debug, error, warn};

@@ -2,7 +2,7 @@
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use signalbox_channels::Namespace;
-use signalbox_connections::next::{EndedSubscription, Subscriber, Unsubscribed as Ended};
+use signalbox_connections::{EndedSubscription, Removed, Subscriber, Unsubscribed as Ended};
 use signalbox_protocol::{ClientInfo, Disconnect, Push, Unsubscribed};
 use tokio::time::Instant;
 use tracing::warn;
@@ -62,11 +62,17 @@ impl Publisher {
 
     /// 410 removes that connection and nothing else.
     pub async fn remove_gone(&self, connection_id: &str) {
-        match self.table.remove(connection_id).await {
-            Ok(removed) => Box::pin(self.announce_leaves(&removed.ended)).await,
+        if let Err(cause) = self.disconnected(connection_id).await {
             // its rows have a TTL, and the next post finds it gone again
-            Err(cause) => warn!(connection_id, error = format!("{cause:#}"), "gone connection was not removed"),
+            warn!(connection_id, error = format!("{cause:#}"), "gone connection was not removed");
         }
+    }
+
+    /// Removes a connection whose socket is closed and announces its leaves.
+    pub async fn disconnected(&self, connection_id: &str) -> anyhow::Result<Removed> {
+        let removed = self.table.remove(connection_id).await?;
+        Box::pin(self.announce_leaves(&removed.ended)).await;
+        Ok(removed)
     }
 
     /// Ends a connection: nothing is posted to it any more but `disconnect`, which makes the SDKs close the socket. One that does

@@ -1,5 +1,5 @@
 use signalbox_channels::Namespace;
-use signalbox_connections::next::LogPage;
+use signalbox_connections::LogPage;
 use signalbox_protocol::{Publication, StreamPosition};
 
 use crate::{

@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use futures::{StreamExt as _, stream};
 use signalbox_channels::ChannelName;
-use signalbox_connections::next::{Connection, ConnectionState, OwnSubscription};
+use signalbox_connections::{Connection, ConnectionState, OwnSubscription};
 use signalbox_protocol::{Disconnect, Unsubscribed};
 use tokio::time::Instant;
 use tracing::{info, warn};

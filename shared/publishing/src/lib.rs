@@ -22,7 +22,7 @@ pub use ending::EXPIRY_GRACE;
 pub use fan_out::{FanOut, FanOutTask};
 pub use gateway::{ApiGateway, Frame, Gateway, PostError};
 #[cfg(feature = "testing")]
-pub use gateway::{Played, Recorded, Scripted};
+pub use gateway::{Recorded, Scripted};
 pub use keep::Swept;
 pub use history::{HistoryError, HistoryPage, HistoryQuery};
 pub use occupancy::Occupancy;

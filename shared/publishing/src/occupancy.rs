@@ -3,7 +3,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use futures::{StreamExt as _, TryStreamExt as _, stream};
-use signalbox_connections::next::{BUCKETS, REGISTRY_SHARDS};
+use signalbox_connections::{BUCKETS, REGISTRY_SHARDS};
 
 use crate::publish::{Publisher, now_ms};
 

@@ -1,7 +1,7 @@
 use std::collections::{BTreeMap, HashSet};
 
 use futures::TryStreamExt as _;
-use signalbox_connections::next::Subscriber;
+use signalbox_connections::Subscriber;
 use signalbox_protocol::{ClientInfo, PresenceStatsResult};
 
 use crate::{

@@ -1,12 +1,12 @@
 use std::{
     collections::BTreeMap,
     sync::Arc,
-    time::{Duration, SystemTime, UNIX_EPOCH},
+    time::Duration,
 };
 
 use anyhow::Context as _;
 use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
-use signalbox_connections::next::{ConnectionTable, LogEntry, LogItem, LogState, LogWrite, PublishKey, WritePublication};
+use signalbox_connections::{ConnectionTable, LogEntry, LogItem, LogState, LogWrite, PublishKey, WritePublication};
 use signalbox_protocol::{ClientInfo, Json, MAX_OUTBOUND_BYTES};
 
 use crate::{
@@ -16,7 +16,7 @@ use crate::{
     gateway::Gateway,
 };
 
-pub use signalbox_connections::next::Version;
+pub use signalbox_connections::Version;
 
 /// Largest payload: with its envelope it must fit one message of 128 KB.
 pub const MAX_DATA_BYTES: usize = 120 * 1024;
@@ -375,8 +375,4 @@ fn item(channel: &str, namespace: &Namespace, message: &Message<'_>) -> Result<L
 /// Bytes of a push around its channel, data, tags and info.
 const ENVELOPE: usize = 128;
 
-/// Unix milliseconds.
-pub(crate) fn now_ms() -> i64 {
-    let since = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    i64::try_from(since.as_millis()).unwrap_or(i64::MAX)
-}
+pub(crate) use signalbox_clock::now_ms;

@@ -1,7 +1,7 @@
 use std::time::Duration;
 
 use signalbox_channels::Namespace;
-use signalbox_connections::next::{
+use signalbox_connections::{
     Head, LogEntry, LogPage, MadeReady, NewSubscription, Row, ServerSubscribed, Subscribed, shard_of,
 };
 use signalbox_protocol::{ClientInfo, ErrorCode, Filter, Json, Publication, Push, SubscribeRequest, SubscribeResult};
@@ -262,7 +262,7 @@ impl Publisher {
             return Ok(None);
         }
         missed.extend(self.entries(channel, head, written, head.offset, namespace.history_ttl).await?);
-        let expired = missed.iter().any(|entry| matches!(entry.state, signalbox_connections::next::LogState::Expired));
+        let expired = missed.iter().any(|entry| matches!(entry.state, signalbox_connections::LogState::Expired));
         Ok((!expired).then_some(missed))
     }
 

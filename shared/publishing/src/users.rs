@@ -3,7 +3,7 @@
 use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use serde_json::value::RawValue;
 use signalbox_channels::Namespace;
-use signalbox_connections::next::{BUCKETS, PageStart, UserConnection};
+use signalbox_connections::{BUCKETS, PageStart, UserConnection};
 use signalbox_protocol::{ClientInfo, Disconnect, Json, StreamPosition, SubscribeRequest, Unsubscribed};
 use tracing::{info, warn};
 

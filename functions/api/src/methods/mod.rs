@@ -13,6 +13,7 @@ mod subscribe;
 mod unsubscribe;
 
 use base64::{Engine as _, prelude::BASE64_STANDARD};
+use futures::future::BoxFuture;
 use serde::Serialize;
 use serde_json::value::to_raw_value;
 use signalbox_channels::{ChannelName, NameError, Namespace};
@@ -110,7 +111,13 @@ impl Method {
     }
 
     /// Decodes the request, does what it asks for, encodes the result.
-    pub(crate) async fn run(self, state: &State, request: &str) -> Result<Json, Failure> {
+    ///
+    /// Boxed and without its type: what is below is deep, and the compiler's layout queries have a limit.
+    pub(crate) fn run<'a>(self, state: &'a State, request: &'a str) -> BoxFuture<'a, Result<Json, Failure>> {
+        Box::pin(self.run_unboxed(state, request))
+    }
+
+    async fn run_unboxed(self, state: &State, request: &str) -> Result<Json, Failure> {
         metrics::counter!("ApiCommands").increment(1);
         let ran = match self {
             Self::Publish => {

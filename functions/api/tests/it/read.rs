@@ -179,9 +179,9 @@ async fn info_counts_everything_in_one_node() {
     assert_eq!(counts, [5, 3, 6, 2], "a socket that has not connected is nobody yet: {full}");
 }
 
-fn new_socket() -> signalbox_connections::next::Admit<'static> {
+fn new_socket() -> signalbox_connections::Admit<'static> {
     let stale_after = std::time::Duration::from_secs(10);
-    signalbox_connections::next::Admit { id: "new", now_s: crate::world::now(), source_ip: None, stale_after, per_address_limit: 0 }
+    signalbox_connections::Admit { id: "new", now_s: crate::world::now(), source_ip: None, stale_after, per_address_limit: 0 }
 }
 
 #[tokio::test]

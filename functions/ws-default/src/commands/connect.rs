@@ -2,7 +2,7 @@ use std::collections::BTreeMap;
 
 use signalbox_auth::{ConnectionToken, TokenError};
 use signalbox_channels::{ChannelName, Overrides, RecoveryMode};
-use signalbox_connections::next::{Authenticate, Authentication, CONNECTION_TTL, Client};
+use signalbox_connections::{Authenticate, Authentication, CONNECTION_TTL, Client};
 use signalbox_lambda::now_ms;
 use signalbox_protocol::{
     ConnectRequest, ConnectResult, Disconnect, ErrorCode, Json, Outcome, SubscribeRequest, SubscribeResult,
@@ -121,7 +121,7 @@ fn server_side(
         subscriptions.insert(channel.clone(), ServerSide { info, data, overrides });
     }
     if let Some(personal) = session.state.channels.personal_channel(&token.user) {
-        subscriptions.entry(personal).or_default();
+        subscriptions.entry(personal.as_str().to_owned()).or_default();
     }
     for name in request.subs.keys().filter(|name| !subscriptions.contains_key(*name)).cloned().collect::<Vec<_>>() {
         let parsed = ChannelName::parse(name.as_str()).map_err(|_| Disconnect::BAD_REQUEST)?;
@@ -154,7 +154,7 @@ async fn subscribe(
         let grant = Grant {
             positioned: namespace.force_positioning && namespace.has_history(),
             recoverable,
-            cache: namespace.recovery_mode == RecoveryMode::Cache,
+            cache: namespace.force_recovery_mode == RecoveryMode::Cache,
             auto_cache: namespace.recovers_unasked(recoverable),
             presence: namespace.presence,
             announced: namespace.announces(),

@@ -40,7 +40,7 @@ async fn snapshot(session: &Session<'_>, viewer: &Viewer, request: &RpcRequest) 
         }
     };
     let (name, namespace): (ChannelName, _) = channel(session.state, STATUS_ALL)?;
-    if !namespace.may_subscribe(&viewer.user, &name) {
+    if !namespace.may_subscribe(viewer.user(), &name) {
         return Err(ErrorCode::PERMISSION_DENIED.into());
     }
     let now = now_ms() / 1000;

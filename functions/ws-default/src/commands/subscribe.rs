@@ -44,7 +44,7 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
     let grant = Grant {
         positioned: namespace.positions(user, request.positioned),
         recoverable,
-        cache: namespace.recovery_mode == RecoveryMode::Cache,
+        cache: namespace.force_recovery_mode == RecoveryMode::Cache,
         auto_cache: namespace.recovers_unasked(recoverable),
         presence: namespace.presence,
         announced: namespace.announces(),
@@ -53,7 +53,7 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
         delta: request.tf.is_none() && namespace.delta(&request.delta) == Some(DeltaType::Fossil),
         filter: request.tf.as_ref(),
     };
-    let info = viewer.info(allowed.info);
+    let (info, data) = (viewer.info(allowed.info), allowed.data);
     let command = SubscribeCommand {
         connection_id: &session.connection_id,
         channel: name.as_str(),
@@ -71,9 +71,10 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
         recovery_limit: u64::from(state.channels.client.recovery_max_publication_limit),
     };
     match state.publisher.begin_subscribe(command).await? {
-        Begun::Reply(result, catch_up) => {
+        Begun::Reply(mut result, catch_up) => {
             let subscription = Subscription { command_id: id, active: true, server: false, shard: catch_up.shard() };
             session.subscribed_to(name.as_str(), subscription, *catch_up);
+            result.data = data;
             Ok(Outcome::Subscribe(result))
         }
         Begun::Refused(code) => Err(code.into()),
@@ -85,6 +86,7 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
 #[derive(Default)]
 struct Allowed {
     info: Option<Json>,
+    data: Option<Json>,
     expires_at: Option<i64>,
     overrides: Overrides,
 }
@@ -118,5 +120,5 @@ async fn allowed(
     if !token.is_for(name.as_str(), viewer.user(), &viewer.client.client) {
         return Err(Disconnect::INVALID_TOKEN.into());
     }
-    Ok(Allowed { info: token.info, expires_at: token.expires_at, overrides: token.overrides })
+    Ok(Allowed { info: token.info, data: token.data, expires_at: token.expires_at, overrides: token.overrides })
 }

@@ -1,4 +1,4 @@
-use signalbox_connections::next::{Admission, BUCKETS, ConnectionState, OwnSubscription, bucket_of};
+use signalbox_connections::{Admission, BUCKETS, ConnectionState, OwnSubscription, bucket_of};
 
 use super::*;
 

@@ -1,4 +1,4 @@
-use signalbox_connections::next::MadeReady;
+use signalbox_connections::MadeReady;
 
 use super::*;
 

@@ -1,6 +1,6 @@
 use std::collections::BTreeSet;
 
-use signalbox_connections::next::{Removed, bucket_of};
+use signalbox_connections::{Removed, bucket_of};
 
 use super::*;
 

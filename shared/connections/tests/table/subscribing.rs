@@ -1,4 +1,4 @@
-use signalbox_connections::next::{ServerSubscribed, Subscriber, Unsubscribed};
+use signalbox_connections::{ServerSubscribed, Subscriber, Unsubscribed};
 
 use super::*;
 
