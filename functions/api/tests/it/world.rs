@@ -7,10 +7,7 @@ use api::State;
 use lambda_http::{Body, Request, Response, http};
 use serde_json::{Value, json};
 use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
-use signalbox_connections::{
-    next::{Admission, Admit, Authenticate, Authentication, Client},
-    testing::Tables,
-};
+use signalbox_connections::{Admission, Admit, Authenticate, Authentication, Client, testing::Tables};
 use signalbox_protocol::{ClientInfo, SubscribeRequest};
 use signalbox_publishing::{Begun, Gateway, Grant, Publisher, REPLY_BYTES, Recorded, SubscribeCommand};
 
