@@ -126,7 +126,11 @@ impl Parser<'_> {
             match character {
                 '*' => {
                     let at = self.program.len();
-                    self.program.extend([Step::Either(vec![at + 1, at + 3]), Step::AnyCharacter, Step::Either(vec![at])]);
+                    self.program.extend([
+                        Step::Either(vec![at + 1, at + 3]),
+                        Step::AnyCharacter,
+                        Step::Either(vec![at]),
+                    ]);
                 }
                 '?' => self.program.push(Step::AnyCharacter),
                 '[' => {

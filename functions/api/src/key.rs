@@ -56,7 +56,8 @@ mod tests {
     use super::*;
 
     fn given(uri: &str, headers: &[(&str, &str)]) -> bool {
-        let request = headers.iter().fold(http::Request::post(uri), |request, (name, value)| request.header(*name, *value));
+        let request =
+            headers.iter().fold(http::Request::post(uri), |request, (name, value)| request.header(*name, *value));
         ApiKey::new("s3cret+").unwrap().is_given(&request.body(Body::Empty).unwrap())
     }
 
@@ -66,7 +67,10 @@ mod tests {
         assert!(given("/api", &[("Authorization", "apikey s3cret+")]));
         assert!(given("/api", &[("Authorization", "  ApiKey \t s3cret+ ")]));
         assert!(given("/api?a=b&api_key=s3cret%2B", &[]));
-        assert!(given("/api?api_key=s3cret%2B", &[("X-API-Key", "wrong")]), "the query counts where the header is wrong");
+        assert!(
+            given("/api?api_key=s3cret%2B", &[("X-API-Key", "wrong")]),
+            "the query counts where the header is wrong"
+        );
     }
 
     #[test]
@@ -76,11 +80,15 @@ mod tests {
         for wrong in ["s3cret", "s3cret+ ", "S3cret+", "s3cret++"] {
             assert!(!given("/api", &[("X-API-Key", wrong)]), "{wrong}");
         }
-        assert!(!given("/api", &[("X-API-Key", "wrong"), ("Authorization", "apikey s3cret+")]), "the first header counts");
+        assert!(
+            !given("/api", &[("X-API-Key", "wrong"), ("Authorization", "apikey s3cret+")]),
+            "the first header counts"
+        );
         for wrong in ["s3cret+", "apikey", "bearer s3cret+", "apikey s3cret+ s3cret+", "apikeys3cret+"] {
             assert!(!given("/api", &[("Authorization", wrong)]), "{wrong}");
         }
-        for wrong in ["api_key=s3cret", "api_key=s3cret+", "API_KEY=s3cret%2B", "x=s3cret%2B", "api_key=%FF", "api_key"] {
+        for wrong in ["api_key=s3cret", "api_key=s3cret+", "API_KEY=s3cret%2B", "x=s3cret%2B", "api_key=%FF", "api_key"]
+        {
             assert!(!given(&format!("/api?{wrong}"), &[]), "{wrong}");
         }
     }

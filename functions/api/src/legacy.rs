@@ -7,7 +7,7 @@ use tracing::warn;
 
 use crate::{
     State, decode,
-    methods::{Failure, Method, Room},
+    methods::{Method, Room},
     refusal::ApiError,
     respond,
 };
@@ -67,9 +67,7 @@ impl<'de> Deserialize<'de> for Called {
                 }
                 Some(Method::named(&name).ok_or_else(|| D::Error::custom(format!("no method {name:?}")))?)
             }
-            NameOrNumber::Number(number) => {
-                usize::try_from(number).ok().and_then(|number| *NUMBERED.get(number)?)
-            }
+            NameOrNumber::Number(number) => usize::try_from(number).ok().and_then(|number| *NUMBERED.get(number)?),
         };
         Ok(method.map_or(Self::NotOffered, Self::Method))
     }
@@ -124,29 +122,37 @@ const NOT_OFFERED: [&str; 26] = [
 /// Everything is read before anything is done, so that a request which is refused as malformed can be sent again.
 pub(crate) async fn answer(state: &State, body: &str) -> Response<Body> {
     if body.is_empty() {
-        warn!("refused: the body is empty");
-        return respond::bad_request();
+        return respond::bad_request("legacy", &"the body is empty");
     }
     let commands = match read(body) {
         Ok(commands) => commands,
-        Err(cause) => {
-            warn!(error = %cause, "refused: the body is malformed");
-            return respond::bad_request();
-        }
+        Err(cause) => return respond::bad_request("legacy", &cause),
     };
     let (mut lines, mut room) = (Vec::new(), Room::default());
     for Command { id, method, params } in commands {
-        let ran = match method {
-            Called::Method(method) => method.run(state, params.as_deref().map_or("", |params| params.get())).await,
-            Called::NotOffered => Err(Failure::Refused(ApiError::NOT_FOUND)),
-        };
+        let ran = run(state, method, params.as_deref().map_or("", |params| params.get())).await;
         let reply = match ran.and_then(|result| room.take(result)) {
             Ok(result) => Reply { id, error: None, result: Some(result) },
-            Err(failure) => Reply { id, error: Some(failure.error()), result: None },
+            Err(error) => Reply { id, error: Some(error), result: None },
         };
-        lines.push(serde_json::to_string(&reply).unwrap_or_default());
+        // JSON that was published may have line breaks between its tokens
+        lines.push(serde_json::to_string(&reply).unwrap_or_default().replace('\n', ""));
     }
     respond::json_text(lines.join("\n"))
+}
+
+async fn run(state: &State, called: Called, params: &str) -> Result<Json, ApiError> {
+    let call = match called {
+        // the one method whose params nobody looks at
+        Called::Method(Method::Info) => Method::Info.decode("{}"),
+        Called::Method(method) => method.decode(params),
+        Called::NotOffered => return Err(ApiError::NOT_FOUND),
+    };
+    let call = call.map_err(|cause| {
+        warn!(error = %cause, "the params of a command are malformed");
+        ApiError::BAD_REQUEST
+    })?;
+    call.run(state).await
 }
 
 fn read(body: &str) -> serde_json::Result<Vec<Command>> {
@@ -177,7 +183,9 @@ mod tests {
         assert_eq!(called(r#"{"method":"block_user"}"#), Some(Called::NotOffered));
         assert_eq!(called(r#"{"method":13}"#), Some(Called::NotOffered));
         assert_eq!(called(r#"{"method":-1}"#), Some(Called::NotOffered));
-        for malformed in [r#"{"method":"unknown"}"#, r#"{"method":"0"}"#, r#"{"method":null}"#, r#"{"method":{}}"#, "[]"] {
+        for malformed in
+            [r#"{"method":"unknown"}"#, r#"{"method":"0"}"#, r#"{"method":null}"#, r#"{"method":{}}"#, "[]"]
+        {
             assert_eq!(called(malformed), None, "{malformed}");
         }
     }

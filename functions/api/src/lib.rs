@@ -4,7 +4,7 @@
 //! | status | when |
 //! |---|---|
 //! | 200 | `{"result": {…}}` or `{"error": {"code", "message"}}` |
-//! | 400, 404, 405 | no JSON object of the method's shape; an unknown path; another method than POST |
+//! | 400, 404, 405 | no JSON object of the method's shape, and why; an unknown path; another method than POST |
 //! | 401 | no key, or a wrong one; without a body |
 //! | 500, 404, 400, 416 | in the error mode `transport` instead of 200: the bare error |
 
@@ -30,10 +30,7 @@ use signalbox_lambda::{
 };
 use signalbox_publishing::{ApiGateway, FanOut, Gateway, Publisher};
 
-use crate::{
-    key::ApiKey,
-    methods::{Failure, Method},
-};
+use crate::{key::ApiKey, methods::Method};
 
 /// What the function keeps between events.
 #[derive(Debug)]
@@ -78,8 +75,9 @@ impl State {
         let table = env::require("CONNECTION_TABLE")?;
         let gateway = ApiGateway::new(&aws, &env::require("CONNECTIONS_ENDPOINT")?).await?;
         let channels = ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?;
-        let publisher = Publisher::new(ConnectionTable::new(&aws, table.as_str()), Gateway::ApiGateway(Box::new(gateway)))
-            .with_fan_out(FanOut::new(&aws, env::optional("FANOUT_QUEUE_URL")));
+        let publisher =
+            Publisher::new(ConnectionTable::new(&aws, table.as_str()), Gateway::ApiGateway(Box::new(gateway)))
+                .with_fan_out(FanOut::new(&aws, env::optional("FANOUT_QUEUE_URL")));
         Ok(Self::new(publisher, Arc::new(channels), env::optional("API_KEY").as_deref(), table)?)
     }
 
@@ -113,6 +111,14 @@ impl Route {
             name => Method::named(name).map(Self::Method),
         }
     }
+
+    fn name(self) -> &'static str {
+        match self {
+            Self::Method(method) => method.name(),
+            Self::Batch => "batch",
+            Self::Legacy => "legacy",
+        }
+    }
 }
 
 /// Answers one request.
@@ -130,20 +136,24 @@ pub async fn handle(state: &State, request: Request) -> Response<Body> {
         Body::Binary(bytes) => bytes,
         _ => &[],
     };
-    let Ok(body) = std::str::from_utf8(body) else {
-        tracing::warn!("refused: the body is not UTF-8");
-        return respond::bad_request();
+    let body = match std::str::from_utf8(body) {
+        Ok(body) => body,
+        Err(cause) => return respond::bad_request(route.name(), &cause),
     };
-    match route {
-        Route::Method(method) => match method.run(state, body).await {
-            Ok(result) => respond::result(&result),
-            Err(Failure::Malformed(_)) => respond::bad_request(),
-            Err(Failure::Refused(error)) if state.wants_status(&request) => {
-                respond::json(StatusCode::from_u16(error.status()).unwrap_or_default(), &error)
-            }
-            Err(Failure::Refused(error)) => respond::error(error),
-        },
-        Route::Batch => methods::batch::answer(state, body).await,
-        Route::Legacy => legacy::answer(state, body).await,
+    let method = match route {
+        Route::Method(method) => method,
+        Route::Batch => return methods::batch::answer(state, body).await,
+        Route::Legacy => return legacy::answer(state, body).await,
+    };
+    let call = match method.decode(body) {
+        Ok(call) => call,
+        Err(cause) => return respond::bad_request(method.name(), &cause),
+    };
+    match call.run(state).await {
+        Ok(result) => respond::result(&result),
+        Err(error) if state.wants_status(&request) => {
+            respond::json(StatusCode::from_u16(error.status()).unwrap_or_default(), &error)
+        }
+        Err(error) => respond::error(error),
     }
 }

@@ -1,3 +1,5 @@
+use std::fmt;
+
 use lambda_http::{
     Body, Response,
     http::{
@@ -12,6 +14,9 @@ use crate::refusal::ApiError;
 
 /// Bytes of an answer, escaped as [`payload_bytes`] counts them: a Lambda returns 6 MB (Lambda quotas), its envelope included.
 pub(crate) const MAX_ANSWER_BYTES: usize = 5_900_000;
+
+/// Characters of what is told about a malformed body.
+const MAX_CAUSE: usize = 300;
 
 /// Bytes that a text takes as a JSON string, which is what it is in a Lambda's response.
 pub(crate) fn payload_bytes(text: &str) -> usize {
@@ -49,11 +54,14 @@ pub(crate) fn json_text(text: String) -> Response<Body> {
     with_text(StatusCode::OK, "application/json", text)
 }
 
-/// The texts are those of Go's `net/http`.
-pub(crate) fn bad_request() -> Response<Body> {
-    plain(StatusCode::BAD_REQUEST, "Bad Request\n")
+/// What is wrong with the body of a request, after the words that Centrifugo leaves it at. A cause may quote all of the body.
+pub(crate) fn bad_request(method: &'static str, cause: &dyn fmt::Display) -> Response<Body> {
+    let cause: String = cause.to_string().chars().take(MAX_CAUSE).collect();
+    tracing::warn!(method, cause, "{method} is malformed: {cause}");
+    plain(StatusCode::BAD_REQUEST, &format!("Bad Request: {cause}\n"))
 }
 
+/// The texts are those of Go's `net/http`.
 pub(crate) fn not_found() -> Response<Body> {
     plain(StatusCode::NOT_FOUND, "404 page not found\n")
 }

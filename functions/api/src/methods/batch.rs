@@ -6,7 +6,7 @@ use serde::{Deserialize, Serialize, Serializer, ser::SerializeMap as _};
 use signalbox_protocol::Json;
 use tracing::warn;
 
-use super::{Failure, Method, Room};
+use super::{Call, Method, Room};
 use crate::{State, decode, refusal::ApiError, respond};
 
 /// Commands that run at once in a parallel batch.
@@ -45,57 +45,53 @@ impl Serialize for Reply {
     }
 }
 
-/// Runs commands one after the other, or at once. One that fails keeps none of the others from anything.
+/// Runs commands one after the other, or at once. One that is refused keeps none of the others from anything; what is malformed is
+/// refused whole, before anything is done.
 pub(crate) async fn answer(state: &State, body: &str) -> Response<Body> {
-    let batch: Batch = match decode::request(body) {
-        Ok(batch) => batch,
-        Err(cause) => {
-            warn!(error = %cause, "refused: the batch is malformed");
-            return respond::bad_request();
-        }
+    let (batch, calls) = match read(body) {
+        Ok(read) => read,
+        Err(cause) => return respond::bad_request("batch", &cause),
     };
     let at_once = if batch.parallel { COMMANDS_AT_ONCE } else { 1 };
     let mut room = Room::default();
-    let replies = (0..batch.commands.len()).map(|at| run(state, &batch.commands[at]));
-    let replies = stream::iter(replies).buffered(at_once);
-    let replies = replies.map(|(method, ran)| match (method, ran.and_then(|result| room.take(result))) {
-        (Some(method), Ok(result)) => Reply::Result(method, result),
-        (None, Ok(_)) => Reply::Error(ApiError::NOT_FOUND),
-        (_, Err(failure)) => Reply::Error(failure.error()),
+    let replies = stream::iter(calls.into_iter().map(|call| run(state, call))).buffered(at_once);
+    let replies = replies.map(|ran| match ran.and_then(|(method, result)| Ok((method, room.take(result)?))) {
+        Ok((method, result)) => Reply::Result(method, result),
+        Err(error) => Reply::Error(error),
     });
     let replies = replies.collect().await;
     respond::json(StatusCode::OK, &BatchResponse { replies })
 }
 
-type Ran = (Option<Method>, Result<Json, Failure>);
+fn read(body: &str) -> serde_json::Result<(Batch, Vec<Result<Call, ApiError>>)> {
+    let batch: Batch = decode::request(body)?;
+    let calls = batch.commands.iter().map(|command| call(command)).collect::<Result<_, _>>()?;
+    Ok((batch, calls))
+}
+
+/// The first of the methods that a command names; each is to be of its shape.
+fn call(command: &Json) -> serde_json::Result<Result<Call, ApiError>> {
+    // in Centrifugo a null in the list is a bad request, and an object without a method not found
+    if command.get() == "null" {
+        return Ok(Err(ApiError::BAD_REQUEST));
+    }
+    let requests: BTreeMap<String, Json> = decode::request(command.get())?;
+    let mut first = None;
+    for method in Method::ALL {
+        if let Some(request) = requests.get(method.name()).filter(|request| request.get() != "null") {
+            let call = method.decode(request.get())?;
+            first = first.or(Some(call));
+        }
+    }
+    Ok(first.ok_or(ApiError::NOT_FOUND))
+}
 
 /// Boxed: each is deep, and there are many.
-fn run<'a>(state: &'a State, command: &'a Json) -> BoxFuture<'a, Ran> {
-    Box::pin(run_command(state, command))
-}
-
-async fn run_command(state: &State, command: &Json) -> Ran {
-    // in Centrifugo a null in the list is a bad request, and an object without a method not found
-    let commands: BTreeMap<String, Json> = match command.get() {
-        "null" => return (None, Err(Failure::Refused(ApiError::BAD_REQUEST))),
-        text => match decode::request(text) {
-            Ok(commands) => commands,
-            Err(cause) => return (None, Err(malformed(cause))),
-        },
-    };
-    let called = |method: &Method| commands.get(method.name()).filter(|request| request.get() != "null");
-    let Some((method, request)) = Method::ALL.into_iter().find_map(|method| Some((method, called(&method)?))) else {
-        warn!("a command of a batch has no method that is known");
-        return (None, Err(Failure::Refused(ApiError::NOT_FOUND)));
-    };
-    let ran = method.run(state, request.get()).await;
-    (Some(method), ran.map_err(|failure| match failure {
-        Failure::Malformed(cause) => malformed(cause),
-        refused @ Failure::Refused(_) => refused,
-    }))
-}
-
-fn malformed(cause: serde_json::Error) -> Failure {
-    warn!(error = %cause, "a command of a batch is malformed");
-    Failure::Malformed(cause)
+fn run(state: &State, call: Result<Call, ApiError>) -> BoxFuture<'_, Result<(Method, Json), ApiError>> {
+    Box::pin(async move {
+        let call =
+            call.inspect_err(|error| warn!(code = error.code, "a command of a batch has no method that is known"))?;
+        let method = call.method;
+        Ok((method, call.run(state).await?))
+    })
 }

@@ -52,7 +52,9 @@ pub(super) async fn history(state: &State, request: &Request) -> Result<HistoryR
         result.publications.extend(page.publications);
         match last {
             // nothing is before the first one
-            Some(offset) if result.publications.len() < limit && bytes < MAX_BYTES && !(request.reverse && offset <= 1) => {
+            Some(offset)
+                if result.publications.len() < limit && bytes < MAX_BYTES && !(request.reverse && offset <= 1) =>
+            {
                 since = Some(StreamPosition { offset, epoch: result.epoch.clone() });
             }
             _ => return Ok(result),

@@ -1,6 +1,10 @@
-use serde::Serialize;
+use serde::{Deserialize, Serialize};
 
 use crate::{State, refusal::Refusal};
+
+/// Nothing; it is an object all the same.
+#[derive(Debug, Clone, Copy, Default, Deserialize)]
+pub(super) struct Request {}
 
 #[derive(Debug, Serialize)]
 pub(super) struct InfoResult {
@@ -27,7 +31,7 @@ fn is_zero(uptime: &u64) -> bool {
     *uptime == 0
 }
 
-pub(super) async fn run(state: &State) -> Result<InfoResult, Refusal> {
+pub(super) async fn run(state: &State, _: Request) -> Result<InfoResult, Refusal> {
     let occupancy = state.publisher.occupancy().await?;
     let node = Node {
         uid: state.uid.clone(),

@@ -44,31 +44,6 @@ pub(crate) enum Method {
     Channels,
 }
 
-/// Why a method has no result.
-#[derive(Debug)]
-pub(crate) enum Failure {
-    /// The request is not of the method's shape.
-    Malformed(serde_json::Error),
-    /// An error to answer with; it is in the log.
-    Refused(ApiError),
-}
-
-impl From<serde_json::Error> for Failure {
-    fn from(cause: serde_json::Error) -> Self {
-        Self::Malformed(cause)
-    }
-}
-
-impl Failure {
-    /// The error, where there is no status for what is malformed.
-    pub(crate) fn error(&self) -> ApiError {
-        match self {
-            Self::Malformed(_) => ApiError::BAD_REQUEST,
-            Self::Refused(error) => *error,
-        }
-    }
-}
-
 impl Method {
     /// In the order in which the keys of a batch's command count.
     const ALL: [Self; 13] = [
@@ -110,35 +85,80 @@ impl Method {
         }
     }
 
-    /// Decodes the request, does what it asks for, encodes the result.
+    /// The method with what it is called with.
+    ///
+    /// # Errors
+    /// The request is no JSON, or not of the method's shape.
+    pub(crate) fn decode(self, request: &str) -> serde_json::Result<Call> {
+        let request = match self {
+            Self::Publish => Request::Publish(decode::request(request)?, decode::request(request)?),
+            Self::Broadcast => Request::Broadcast(decode::request(request)?, decode::request(request)?),
+            Self::Subscribe => Request::Subscribe(decode::request(request)?),
+            Self::Unsubscribe => Request::Unsubscribe(decode::request(request)?),
+            Self::Disconnect => Request::Disconnect(decode::request(request)?),
+            Self::History => Request::History(decode::request(request)?),
+            Self::HistoryRemove => Request::HistoryRemove(decode::request(request)?),
+            Self::Presence => Request::Presence(decode::request(request)?),
+            Self::PresenceStats => Request::PresenceStats(decode::request(request)?),
+            Self::Info => Request::Info(decode::request(request)?),
+            Self::Rpc => Request::Rpc(decode::request(request)?),
+            Self::Refresh => Request::Refresh(decode::request(request)?),
+            Self::Channels => Request::Channels(decode::request(request)?),
+        };
+        Ok(Call { method: self, request })
+    }
+}
+
+/// A method and its request.
+#[derive(Debug)]
+pub(crate) struct Call {
+    pub(crate) method: Method,
+    request: Request,
+}
+
+#[derive(Debug)]
+enum Request {
+    Publish(publish::One, publish::Content),
+    Broadcast(publish::Many, publish::Content),
+    Subscribe(subscribe::Request),
+    Unsubscribe(unsubscribe::Request),
+    Disconnect(disconnect::Request),
+    History(history::Request),
+    HistoryRemove(history::RemoveRequest),
+    Presence(presence::Request),
+    PresenceStats(presence::Request),
+    Info(info::Request),
+    Rpc(rpc::Request),
+    Refresh(refresh::Request),
+    Channels(channels::Request),
+}
+
+impl Call {
+    /// Does what is asked for and encodes the result. What is refused is in the log.
     ///
     /// Boxed and without its type: what is below is deep, and the compiler's layout queries have a limit.
-    pub(crate) fn run<'a>(self, state: &'a State, request: &'a str) -> BoxFuture<'a, Result<Json, Failure>> {
-        Box::pin(self.run_unboxed(state, request))
+    pub(crate) fn run(self, state: &State) -> BoxFuture<'_, Result<Json, ApiError>> {
+        Box::pin(self.run_unboxed(state))
     }
 
-    async fn run_unboxed(self, state: &State, request: &str) -> Result<Json, Failure> {
+    async fn run_unboxed(self, state: &State) -> Result<Json, ApiError> {
         metrics::counter!("ApiCommands").increment(1);
-        let ran = match self {
-            Self::Publish => {
-                encode(publish::publish(state, &decode::request(request)?, &decode::request(request)?).await)
-            }
-            Self::Broadcast => {
-                encode(publish::broadcast(state, &decode::request(request)?, &decode::request(request)?).await)
-            }
-            Self::Subscribe => encode(subscribe::run(state, &decode::request(request)?).await),
-            Self::Unsubscribe => encode(unsubscribe::run(state, &decode::request(request)?).await),
-            Self::Disconnect => encode(disconnect::run(state, decode::request(request)?).await),
-            Self::History => encode(history::history(state, &decode::request(request)?).await),
-            Self::HistoryRemove => encode(history::remove(state, &decode::request(request)?).await),
-            Self::Presence => encode(presence::presence(state, &decode::request(request)?).await),
-            Self::PresenceStats => encode(presence::stats(state, &decode::request(request)?).await),
-            Self::Info => encode(info::run(state).await),
-            Self::Rpc => encode(rpc::run(&decode::request(request)?)),
-            Self::Refresh => encode(refresh::run(state, &decode::request(request)?).await),
-            Self::Channels => encode(channels::run(state, &decode::request(request)?).await),
+        let ran = match self.request {
+            Request::Publish(one, content) => encode(publish::publish(state, &one, &content).await),
+            Request::Broadcast(many, content) => encode(publish::broadcast(state, &many, &content).await),
+            Request::Subscribe(request) => encode(subscribe::run(state, &request).await),
+            Request::Unsubscribe(request) => encode(unsubscribe::run(state, &request).await),
+            Request::Disconnect(request) => encode(disconnect::run(state, request).await),
+            Request::History(request) => encode(history::history(state, &request).await),
+            Request::HistoryRemove(request) => encode(history::remove(state, &request).await),
+            Request::Presence(request) => encode(presence::presence(state, &request).await),
+            Request::PresenceStats(request) => encode(presence::stats(state, &request).await),
+            Request::Info(request) => encode(info::run(state, request).await),
+            Request::Rpc(request) => encode(rpc::run(&request)),
+            Request::Refresh(request) => encode(refresh::run(state, &request).await),
+            Request::Channels(request) => encode(channels::run(state, &request).await),
         };
-        ran.map_err(|refusal| Failure::Refused(refused(self.name(), &refusal)))
+        ran.map_err(|refusal| refused(self.method.name(), &refusal))
     }
 }
 
@@ -169,13 +189,13 @@ pub(crate) struct Room {
 }
 
 impl Room {
-    pub(crate) fn take(&mut self, result: Json) -> Result<Json, Failure> {
+    pub(crate) fn take(&mut self, result: Json) -> Result<Json, ApiError> {
         self.taken += payload_bytes(result.get()) + 64;
         if self.taken <= MAX_ANSWER_BYTES {
             return Ok(result);
         }
         error!("an answer is larger than a Lambda can return: a result is left out");
-        Err(Failure::Refused(ApiError::INTERNAL))
+        Err(ApiError::INTERNAL)
     }
 }
 
@@ -213,6 +233,7 @@ fn json_or_base64(
         return Ok(json.cloned());
     }
     let bytes = from_base64(base64_field, base64)?;
-    let json = serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request(format!("{base64_field} is not JSON")))?;
+    let json =
+        serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request(format!("{base64_field} is not JSON")))?;
     Ok(Some(json))
 }

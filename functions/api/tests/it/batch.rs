@@ -56,30 +56,27 @@ async fn a_serial_batch_runs_in_order() {
 }
 
 #[tokio::test]
-async fn a_bad_command_keeps_none_of_the_others_from_anything() {
+async fn a_refused_command_keeps_none_of_the_others_from_anything() {
     for parallel in [false, true] {
         let world = World::new().await;
         let commands = json!([
             {"publish": {}},
             {"publish": {"channel": "nothing:1", "data": 1}},
-            {"publish": {"channel": 5}},
             null,
             {},
             {"unknown": {}},
             {"publish": null},
             {"block_user": {"user": "anna"}},
             {"rpc": {"method": "x"}},
-            [],
-            "publish",
             {"presence": {"channel": "bare:1"}},
             {"history": {"channel": "news:1", "limit": 1, "since": {"epoch": "other", "offset": 3}}},
             {"publish": {"channel": "news:1", "data": 1}}
         ]);
         let replies = batch(&world, commands, parallel).await;
         let codes: Vec<_> = replies.iter().map(|reply| reply["error"]["code"].as_u64().unwrap_or(0)).collect();
-        assert_eq!(codes, [107, 102, 107, 107, 104, 104, 104, 104, 104, 107, 107, 108, 112, 0]);
+        assert_eq!(codes, [107, 102, 107, 104, 104, 104, 104, 104, 108, 112, 0]);
         assert!(replies.iter().all(|reply| reply.as_object().unwrap().len() == 1), "{replies:?}");
-        assert_eq!(replies[13]["publish"]["offset"], 1);
+        assert_eq!(replies[10]["publish"]["offset"], 1);
     }
 }
 
@@ -96,4 +93,25 @@ async fn an_empty_batch_has_no_replies() {
     for body in ["{}", r#"{"commands":[]}"#, r#"{"commands":null,"parallel":null}"#] {
         assert_eq!(world.post("/api/batch", body).await, (200, r#"{"replies":[]}"#.to_owned()));
     }
+}
+
+#[tokio::test]
+async fn a_batch_with_a_malformed_command_is_400_and_nothing_of_it_is_done() {
+    let world = World::new().await;
+    let publish = r#"{"publish":{"channel":"news:1","data":1}}"#;
+    for malformed in [
+        "[]",
+        "\"publish\"",
+        r#"{"publish":{"channel":5}}"#,
+        r#"{"publish":[]}"#,
+        r#"{"info":5}"#,
+        r#"{"presence":{"channel":"news:1"},"history":{"limit":"all"}}"#,
+    ] {
+        for parallel in [false, true] {
+            let body = format!(r#"{{"commands":[{publish},{malformed}],"parallel":{parallel}}}"#);
+            let (status, text) = world.post("/api/batch", &body).await;
+            assert_eq!((status, text.starts_with("Bad Request: ")), (400, true), "{malformed}: {text}");
+        }
+    }
+    assert_eq!(world.result("history", json!({"channel": "news:1"})).await["offset"], 0);
 }

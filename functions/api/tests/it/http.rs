@@ -28,7 +28,8 @@ async fn only_post_is_taken_and_an_unknown_path_is_404_whatever_the_method() {
             assert_eq!(read(&response), (405, String::new()), "{path}");
         }
     }
-    let unknown = ["/", "/publish", "/api/", "/api/publish/", "/api/Publish", "/api/unknown", "/apis", "/api/v1/publish"];
+    let unknown =
+        ["/", "/publish", "/api/", "/api/publish/", "/api/Publish", "/api/unknown", "/apis", "/api/v1/publish"];
     for path in unknown.into_iter().chain(["/api/connections", "/api/block_user", "/api/send_push_notification"]) {
         for method in [Method::POST, Method::GET] {
             let keyed = request(method, path).header("x-api-key", KEY).body(Body::from("{}")).unwrap();
@@ -89,32 +90,58 @@ async fn an_insecure_configuration_asks_for_no_key_and_no_key_at_all_does_not_st
     assert!(state(r#"{"http_api": {"key": "k"}}"#, None).is_ok());
 }
 
+/// The reason that a 400 gives.
+async fn malformed(world: &World, path: &str, body: &str) -> String {
+    let (status, text) = world.post(path, body).await;
+    assert_eq!(status, 400, "{path} {body:.200}: {text:.200}");
+    let reason = text.strip_prefix("Bad Request: ").and_then(|text| text.strip_suffix('\n'));
+    reason.unwrap_or_else(|| panic!("{text:?}")).to_owned()
+}
+
 #[tokio::test]
-async fn a_body_that_is_no_object_of_the_method_s_shape_is_400_with_a_text() {
+async fn a_body_that_is_no_object_of_the_method_s_shape_is_400_and_told_why() {
     let world = World::new().await;
-    let malformed = ["", " ", "{", "[]", "1", "\"x\"", "{}x", "{\"channel\":\"a\"", "[\"news:a\",1]"];
-    for path in ["/api/publish", "/api/batch", "/api/disconnect"] {
-        for body in malformed {
-            assert_eq!(world.post(path, body).await, (400, "Bad Request\n".to_owned()), "{path} {body}");
+    let none = ["", " ", "{", "[]", "1", "\"x\"", "{}x", "{\"channel\":\"a\"", "[\"news:a\",1]"];
+    for path in ["publish", "batch", "disconnect", "info", "channels", "rpc", "presence", "history_remove"] {
+        for body in none {
+            let reason = malformed(&world, &format!("/api/{path}"), body).await;
+            assert!(reason.contains("line"), "{path} {body}: {reason}");
         }
     }
-    for (path, body) in [
-        ("/api/publish", r#"{"channel":1,"data":1}"#),
-        ("/api/publish", r#"{"channel":"news:a","data":1,"version":-1}"#),
-        ("/api/publish", r#"{"channel":"news:a","data":1,"tags":{"a":1}}"#),
-        ("/api/publish", r#"{"channel":"news:a","data":1,"skip_history":"yes"}"#),
-        ("/api/broadcast", r#"{"channels":"news:a","data":1}"#),
-        ("/api/history", r#"{"channel":"news:a","limit":1.5}"#),
-        ("/api/history", r#"{"channel":"news:a","limit":2147483648}"#),
-        ("/api/history", r#"{"channel":"news:a","since":[1,"x"]}"#),
-        ("/api/disconnect", r#"{"user":"anna","disconnect":{"code":"3000"}}"#),
-        ("/api/subscribe", r#"{"user":42,"channel":"news:a"}"#),
-        ("/api/batch", r#"{"commands":{}}"#),
+    for (path, body, reason) in [
+        (
+            "/api/publish",
+            r#"{"channel":1,"data":1}"#,
+            "invalid type: integer `1`, expected a string at line 1 column 12",
+        ),
+        ("/api/publish", r#"{"channel":"news:a","data":1,"version":-1}"#, "integer `-1`, expected u64"),
+        ("/api/publish", r#"{"channel":"news:a","data":1,"tags":{"a":1}}"#, "integer `1`, expected a string"),
+        ("/api/publish", r#"{"channel":"news:a","data":1,"skip_history":"yes"}"#, "expected a boolean"),
+        ("/api/broadcast", r#"{"channels":"news:a","data":1}"#, "expected a sequence"),
+        ("/api/history", r#"{"channel":"news:a","limit":1.5}"#, "expected i32"),
+        ("/api/history", r#"{"channel":"news:a","limit":2147483648}"#, "expected i32"),
+        ("/api/history", r#"{"channel":"news:a","since":[1,"x"]}"#, "expected an object"),
+        ("/api/disconnect", r#"{"user":"anna","disconnect":{"code":"3000"}}"#, "expected u32"),
+        ("/api/disconnect", r#"{"user":"anna","whitelist":"a"}"#, "expected a sequence"),
+        ("/api/subscribe", r#"{"user":42,"channel":"news:a"}"#, "expected a string"),
+        ("/api/subscribe", r#"{"user":"a","channel":"news:a","override":{"presence":true}}"#, "struct BoolValue"),
+        ("/api/refresh", r#"{"user":"a","expire_at":"tomorrow"}"#, "expected i64"),
+        ("/api/batch", r#"{"commands":{}}"#, "expected a sequence"),
     ] {
-        assert_eq!(world.post(path, body).await, (400, "Bad Request\n".to_owned()), "{path} {body}");
+        let told = malformed(&world, path, body).await;
+        assert!(told.contains(reason), "{path} {body}: {told}");
     }
+    let long = malformed(
+        &world,
+        "/api/publish",
+        &json!({"channel": {"x".repeat(9000): 1}, "tags": "y".repeat(9000)}).to_string(),
+    )
+    .await;
+    assert!(long.len() <= 300, "{long}");
     let bytes = request(Method::POST, "/api/publish").header("x-api-key", KEY).body(Body::Binary(vec![0xff])).unwrap();
-    assert_eq!(world.send(bytes).await, (400, "Bad Request\n".to_owned()));
+    let (status, text) = world.send(bytes).await;
+    assert_eq!(status, 400);
+    assert!(text.contains("utf-8"), "{text}");
 }
 
 #[tokio::test]
@@ -140,7 +167,8 @@ async fn a_body_that_api_gateway_hands_over_in_base64_is_read() {
 
 #[tokio::test]
 async fn in_transport_mode_an_error_has_its_own_status_and_stands_alone() {
-    let configured = World::with(&crate::world::CHANNELS.replacen('{', r#"{"http_api": {"error_mode": "transport"},"#, 1)).await;
+    let configured =
+        World::with(&crate::world::CHANNELS.replacen('{', r#"{"http_api": {"error_mode": "transport"},"#, 1)).await;
     let asked = World::new().await;
     let cases = [
         ("publish", json!({}), 400, 107),

@@ -7,7 +7,8 @@ use crate::world::World;
 #[tokio::test]
 async fn a_command_is_answered_with_its_id() {
     let world = World::new().await;
-    let (status, text) = world.post("/api", r#"{"id":7,"method":"publish","params":{"channel":"news:1","data":{"a":1}}}"#).await;
+    let (status, text) =
+        world.post("/api", r#"{"id":7,"method":"publish","params":{"channel":"news:1","data":{"a":1}}}"#).await;
     let reply: Value = serde_json::from_str(&text).unwrap();
     assert_eq!((status, &reply["id"], &reply["result"]["offset"]), (200, &json!(7), &json!(1)));
     let (status, text) = world.post("/api", r#"{"method":"presence","params":{"channel":"live:1"}}"#).await;
@@ -26,6 +27,22 @@ async fn several_commands_are_answered_one_a_line() {
     assert_eq!((status, replies.len()), (200, 3), "{text}");
     assert_eq!(replies[1]["result"]["publications"], json!([{"data": 1, "offset": 1}]));
     assert_eq!(replies[2], json!({"id": 3, "error": {"code": 104, "message": "not found"}}));
+}
+
+#[tokio::test]
+async fn an_answer_is_one_line_whatever_was_published() {
+    let world = World::new().await;
+    let body = "{\"method\":\"publish\",\"params\":{\"channel\":\"news:1\",\"data\":{\n\"a\":\r\n\"b\\n\"}}}{\"method\":\"history\",\"params\":{\"channel\":\"news:1\",\"limit\":1}}";
+    let (_, text) = world.post("/api", body).await;
+    let replies: Vec<Value> = text.split('\n').map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!(replies[1]["result"]["publications"][0]["data"], json!({"a": "b\n"}), "{text}");
+}
+
+#[tokio::test]
+async fn the_error_mode_does_not_reach_the_old_form() {
+    let world = World::with(r#"{"http_api": {"error_mode": "transport"}}"#).await;
+    let (status, text) = world.post("/api", r#"{"method":"presence","params":{"channel":"nothing:1"}}"#).await;
+    assert_eq!((status, text.as_str()), (200, r#"{"error":{"code":102,"message":"unknown channel"}}"#));
 }
 
 #[tokio::test]
@@ -57,7 +74,8 @@ async fn a_malformed_request_is_400_and_nothing_of_it_is_done() {
         "[]".to_owned(),
         r#"{"id":-1}"#.to_owned(),
     ] {
-        assert_eq!(world.post("/api", &body).await, (400, "Bad Request\n".to_owned()), "{body}");
+        let (status, text) = world.post("/api", &body).await;
+        assert_eq!((status, text.starts_with("Bad Request: ")), (400, true), "{body}: {text}");
     }
     assert_eq!(world.result("history", json!({"channel": "news:1"})).await["offset"], 0);
 }

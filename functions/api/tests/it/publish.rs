@@ -48,7 +48,8 @@ async fn an_idempotency_key_publishes_once_and_answers_the_same_again() {
     world.connect("a", "anna").await;
     world.subscribe("a", "news:x", false).await;
     world.subscribe("a", "live:x", false).await;
-    let publish = |channel: &str, key: &str, data: u32| json!({"channel": channel, "data": data, "idempotency_key": key});
+    let publish =
+        |channel: &str, key: &str, data: u32| json!({"channel": channel, "data": data, "idempotency_key": key});
     let first = world.result("publish", publish("news:x", "k", 1)).await;
     world.result("publish", publish("news:x", "other", 2)).await;
     assert_eq!(world.result("publish", publish("news:x", "k", 3)).await, first);
@@ -65,9 +66,7 @@ async fn an_older_version_is_not_published_and_answers_with_the_top() {
     let world = World::new().await;
     world.connect("a", "anna").await;
     world.subscribe("a", "news:x", false).await;
-    let publish = |version: u64, epoch: &str| {
-        json!({"channel": "news:x", "data": version, "version": version, "version_epoch": epoch})
-    };
+    let publish = |version: u64, epoch: &str| json!({"channel": "news:x", "data": version, "version": version, "version_epoch": epoch});
     let newer = world.result("publish", publish(5, "a")).await;
     for version in [4, 5] {
         let late = world.result("publish", publish(version, "a")).await;
@@ -77,7 +76,8 @@ async fn an_older_version_is_not_published_and_answers_with_the_top() {
     world.result("publish", publish(6, "a")).await;
     world.result("publish", publish(1, "b")).await;
     assert_eq!(world.published("a"), [json!(5), json!(6), json!(1)]);
-    let kept: Vec<_> = history(&world, "news:x").await.into_iter().map(|publication| publication["data"].clone()).collect();
+    let kept: Vec<_> =
+        history(&world, "news:x").await.into_iter().map(|publication| publication["data"].clone()).collect();
     assert_eq!(kept, [json!(5), json!(6), json!(1)]);
 }
 
@@ -158,7 +158,11 @@ async fn what_cannot_be_published_is_refused_with_its_code() {
     }
     let unknown = (102, "unknown channel".to_owned());
     assert_eq!(world.error("publish", json!({"channel": "nothing:x", "data": 1})).await, unknown);
-    assert_eq!(world.error("publish", json!({"channel": "nothing:x"})).await, unknown, "the channel is looked at first");
+    assert_eq!(
+        world.error("publish", json!({"channel": "nothing:x"})).await,
+        unknown,
+        "the channel is looked at first"
+    );
     assert_eq!(world.result("publish", json!({"channel": "doc:x", "data": {"a": 1}})).await, json!({}));
     assert_eq!(world.result("publish", json!({"channel": "without-namespace", "data": 1})).await, json!({}));
     assert!(history(&world, "news:x").await.is_empty());
@@ -194,7 +198,8 @@ async fn a_broadcast_without_channels_or_with_data_that_is_none_is_refused() {
     assert_eq!(world.error("broadcast", json!({"channels": [], "data": 1})).await, bad_request);
     assert_eq!(world.error("broadcast", json!({"channels": ["news:a"], "b64data": "!"})).await, bad_request);
     let result = world.result("broadcast", json!({"channels": ["news:a", null, "nothing:x"]})).await;
-    let codes: Vec<_> = result["responses"].as_array().unwrap().iter().map(|one| one["error"]["code"].as_u64()).collect();
+    let codes: Vec<_> =
+        result["responses"].as_array().unwrap().iter().map(|one| one["error"]["code"].as_u64()).collect();
     assert_eq!(codes, [Some(107), Some(107), Some(102)]);
 }
 

@@ -8,7 +8,10 @@ use crate::world::World;
 async fn presence_tells_who_is_there() {
     let world = World::new().await;
     assert_eq!(world.result("presence", json!({"channel": "big:x"})).await, json!({"presence": {}}));
-    assert_eq!(world.result("presence_stats", json!({"channel": "big:x"})).await, json!({"num_clients": 0, "num_users": 0}));
+    assert_eq!(
+        world.result("presence_stats", json!({"channel": "big:x"})).await,
+        json!({"num_clients": 0, "num_users": 0})
+    );
     for (id, user) in [("a1", "anna"), ("a2", "anna"), ("b", "bert"), ("nobody", "")] {
         world.connect(id, user).await;
         world.subscribe(id, "big:x", false).await;
@@ -33,7 +36,12 @@ async fn presence_and_history_that_are_not_there_are_refused_with_their_codes() 
 }
 
 fn offsets(result: &Value) -> Vec<u64> {
-    result["publications"].as_array().unwrap().iter().map(|publication| publication["offset"].as_u64().unwrap()).collect()
+    result["publications"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|publication| publication["offset"].as_u64().unwrap())
+        .collect()
 }
 
 #[tokio::test]
@@ -66,9 +74,7 @@ async fn history_comes_in_the_part_and_order_that_is_asked_for() {
 async fn a_position_of_another_stream_is_112_and_nothing_is_before_offset_0() {
     let world = World::new().await;
     world.result("publish", json!({"channel": "news:x", "data": 1})).await;
-    let since = |epoch: &str, offset: u64, reverse: bool| {
-        json!({"channel": "news:x", "limit": 1, "reverse": reverse, "since": {"epoch": epoch, "offset": offset}})
-    };
+    let since = |epoch: &str, offset: u64, reverse: bool| json!({"channel": "news:x", "limit": 1, "reverse": reverse, "since": {"epoch": epoch, "offset": offset}});
     let unrecoverable = (112, "unrecoverable position".to_owned());
     assert_eq!(world.error("history", since("other", 1, false)).await, unrecoverable);
     assert_eq!(world.error("history", since("other", 1, true)).await, unrecoverable);
@@ -128,7 +134,9 @@ async fn removed_history_is_gone_and_its_position_stays() {
 async fn channels_are_those_with_subscribers_and_match_the_pattern() {
     let world = World::new().await;
     assert_eq!(world.result("channels", json!({})).await, json!({"channels": {}}));
-    for (id, channels) in [("a", vec!["news:1", "news:2", "big:x"]), ("b", vec!["news:1", "live:news:1", "big:x"]), ("c", vec!["big:x"])] {
+    for (id, channels) in
+        [("a", vec!["news:1", "news:2", "big:x"]), ("b", vec!["news:1", "live:news:1", "big:x"]), ("c", vec!["big:x"])]
+    {
         world.connect(id, "anna").await;
         for channel in channels {
             world.subscribe(id, channel, false).await;
@@ -181,7 +189,13 @@ async fn info_counts_everything_in_one_node() {
 
 fn new_socket() -> signalbox_connections::Admit<'static> {
     let stale_after = std::time::Duration::from_secs(10);
-    signalbox_connections::Admit { id: "new", now_s: crate::world::now(), source_ip: None, stale_after, per_address_limit: 0 }
+    signalbox_connections::Admit {
+        id: "new",
+        now_s: crate::world::now(),
+        source_ip: None,
+        stale_after,
+        per_address_limit: 0,
+    }
 }
 
 #[tokio::test]

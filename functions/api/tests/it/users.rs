@@ -30,7 +30,11 @@ async fn a_user_s_connections_are_subscribed_and_told_and_get_what_is_published(
         let pushes = world.pushes(id);
         assert_eq!(pushes[0]["channel"], "news:x");
         let subscribed = &pushes[0]["subscribe"];
-        assert_eq!((&subscribed["recoverable"], &subscribed["positioned"]), (&json!(true), &json!(true)), "{subscribed}");
+        assert_eq!(
+            (&subscribed["recoverable"], &subscribed["positioned"]),
+            (&json!(true), &json!(true)),
+            "{subscribed}"
+        );
         assert_eq!((&subscribed["offset"], &subscribed["data"]), (&json!(1), &json!({"hello": true})));
         assert_eq!(world.published(id), [json!(2)]);
         let joins = pushes.iter().filter(|push| push.get("join").is_some()).count();
@@ -38,7 +42,8 @@ async fn a_user_s_connections_are_subscribed_and_told_and_get_what_is_published(
     }
     assert!(world.pushes("b").is_empty());
     let presence = world.result("presence", json!({"channel": "news:x"})).await["presence"].clone();
-    let expected = json!({"user": "anna", "client": "client-a1", "conn_info": {"name": "a1"}, "chan_info": {"role": "reader"}});
+    let expected =
+        json!({"user": "anna", "client": "client-a1", "conn_info": {"name": "a1"}, "chan_info": {"role": "reader"}});
     assert_eq!((presence.as_object().unwrap().len(), &presence["client-a1"]), (2, &expected));
 }
 
@@ -90,7 +95,9 @@ async fn a_subscription_recovers_from_the_position_it_is_given() {
     assert_eq!(world.published("b"), [json!(3), json!(4), json!(5)]);
 
     let lost = json!({"offset": 2, "epoch": "other"});
-    world.result("subscribe", json!({"user": "anna", "client": "client-a1", "channel": "news:x", "recover_since": lost})).await;
+    world
+        .result("subscribe", json!({"user": "anna", "client": "client-a1", "channel": "news:x", "recover_since": lost}))
+        .await;
     assert_eq!(world.pushes("a1")[0]["subscribe"]["offset"], 5);
     assert!(world.published("a1").is_empty());
 }
@@ -103,8 +110,14 @@ async fn an_override_turns_the_namespace_s_options_on_and_off() {
     world.result("subscribe", json!({"user": "bert", "channel": "news:x", "override": off})).await;
     assert_eq!(world.pushes("b"), [json!({"channel": "news:x", "subscribe": {}})]);
     assert_eq!(world.result("presence", json!({"channel": "news:x"})).await, json!({"presence": {}}));
-    let positioned = json!({"force_recovery": {"value": false}, "force_positioning": {"value": true}, "join_leave": null});
-    world.result("subscribe", json!({"user": "anna", "client": "client-a1", "channel": "news:x", "override": positioned})).await;
+    let positioned =
+        json!({"force_recovery": {"value": false}, "force_positioning": {"value": true}, "join_leave": null});
+    world
+        .result(
+            "subscribe",
+            json!({"user": "anna", "client": "client-a1", "channel": "news:x", "override": positioned}),
+        )
+        .await;
     let subscribed = &world.pushes("a1")[0]["subscribe"];
     assert!(subscribed["positioned"] == true && subscribed.get("recoverable").is_none(), "{subscribed}");
     assert_eq!(world.pushes("b").len(), 1, "the other's join is not pushed to it");
@@ -115,12 +128,22 @@ async fn subscribing_refuses_what_centrifugo_refuses() {
     let world = with_three().await;
     let bad_request = (107, "bad request".to_owned());
     assert_eq!(world.error("subscribe", json!({"user": "anna"})).await, bad_request);
-    assert_eq!(world.error("subscribe", json!({"user": "anna", "channel": "live:x", "b64data": "!"})).await, bad_request);
-    assert_eq!(world.error("subscribe", json!({"user": "anna", "channel": "live:x", "b64info": "AAEC"})).await, bad_request);
+    assert_eq!(
+        world.error("subscribe", json!({"user": "anna", "channel": "live:x", "b64data": "!"})).await,
+        bad_request
+    );
+    assert_eq!(
+        world.error("subscribe", json!({"user": "anna", "channel": "live:x", "b64info": "AAEC"})).await,
+        bad_request
+    );
     let unknown = (102, "unknown channel".to_owned());
     assert_eq!(world.error("subscribe", json!({"user": "anna", "channel": "nothing:x"})).await, unknown);
     assert_eq!(world.error("unsubscribe", json!({"user": "anna", "channel": "nothing:x"})).await, unknown);
-    assert_eq!(world.result("unsubscribe", json!({"user": "anna"})).await, json!({}), "a name that nobody is subscribed to");
+    assert_eq!(
+        world.result("unsubscribe", json!({"user": "anna"})).await,
+        json!({}),
+        "a name that nobody is subscribed to"
+    );
     let internal = (100, "internal server error".to_owned());
     let expired = json!({"user": "anna", "channel": "live:x", "expire_at": now() - 1});
     assert_eq!(world.error("subscribe", expired.clone()).await, internal);
@@ -183,7 +206,7 @@ async fn who_is_unsubscribed_is_told_and_gets_nothing_more() {
     }
     assert_eq!(world.result("unsubscribe", json!({"user": "anna", "channel": "news:x"})).await, json!({}));
     let told = json!({"channel": "news:x", "unsubscribe": {"code": 2000, "reason": "server unsubscribe"}});
-    assert_eq!(world.pushes("a1"), [told.clone()]);
+    assert_eq!(world.pushes("a1"), std::slice::from_ref(&told));
     assert_eq!(world.pushes("a2"), [told], "it may be about to subscribe");
     world.result("publish", json!({"channel": "news:x", "data": 1})).await;
     assert!(world.published("a1").is_empty());
@@ -202,7 +225,11 @@ async fn a_disconnect_tells_the_clients_and_removes_what_they_have() {
         assert_eq!(last, json!({"disconnect": {"code": 3503, "reason": "force disconnect"}}));
         assert!(!world.is_there(id).await);
     }
-    assert_eq!(kinds(&world.pushes("b")).iter().filter(|kind| **kind == "leave").count(), 2, "the others learn that they left");
+    assert_eq!(
+        kinds(&world.pushes("b")).iter().filter(|kind| **kind == "leave").count(),
+        2,
+        "the others learn that they left"
+    );
     world.result("publish", json!({"channel": "news:x", "data": 1})).await;
     assert!(world.published("a1").is_empty());
     assert_eq!(world.result("presence_stats", json!({"channel": "news:x"})).await["num_clients"], 1);
@@ -247,7 +274,11 @@ async fn a_refresh_gives_the_connections_a_new_end() {
     }
     assert_eq!(expiry("b").await.expires_at, None);
     world.result("refresh", json!({"user": "anna", "client": "client-a1", "info": {"new": 2}})).await;
-    assert_eq!((expiry("a1").await.expires_at, expiry("a2").await.expires_at), (None, Some(at)), "without an end it has none");
+    assert_eq!(
+        (expiry("a1").await.expires_at, expiry("a2").await.expires_at),
+        (None, Some(at)),
+        "without an end it has none"
+    );
     assert_eq!(expiry("a1").await.info.as_deref(), Some(r#"{"new":1}"#), "Centrifugo leaves the info then");
     let far = json!({"user": "bert", "expire_at": i64::MAX});
     assert_eq!(world.result("refresh", far).await, json!({}));
@@ -272,7 +303,10 @@ async fn a_user_with_many_connections_is_met_whole() {
         world.connect(&format!("c{n}"), "anna").await;
     }
     world.result("subscribe", json!({"user": "anna", "channel": "live:x"})).await;
-    assert_eq!(world.result("presence_stats", json!({"channel": "live:x"})).await, json!({"num_clients": 120, "num_users": 1}));
+    assert_eq!(
+        world.result("presence_stats", json!({"channel": "live:x"})).await,
+        json!({"num_clients": 120, "num_users": 1})
+    );
     world.result("disconnect", json!({"user": "anna"})).await;
     assert_eq!(world.result("info", json!({})).await["nodes"][0]["num_clients"], 0);
 }

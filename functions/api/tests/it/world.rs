@@ -4,6 +4,7 @@ use std::{
 };
 
 use api::State;
+use futures::future::BoxFuture;
 use lambda_http::{Body, Request, Response, http};
 use serde_json::{Value, json};
 use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
@@ -83,13 +84,8 @@ impl World {
     /// A connection whose `connect` was accepted; its client id is `client-<id>`.
     pub(crate) async fn connect(&self, id: &str, user: &str) {
         let table = &self.tables.table;
-        let admit = Admit {
-            id,
-            now_s: now(),
-            source_ip: None,
-            stale_after: Duration::from_secs(10),
-            per_address_limit: 0,
-        };
+        let admit =
+            Admit { id, now_s: now(), source_ip: None, stale_after: Duration::from_secs(10), per_address_limit: 0 };
         assert_eq!(table.admit(&admit).await.unwrap(), Admission::Admitted);
         let client = Client {
             user: user.to_owned(),
@@ -112,8 +108,12 @@ impl World {
         self.channels.namespace_of(&ChannelName::parse(channel).unwrap()).unwrap()
     }
 
-    /// What the client's own `subscribe` does; with `delta` it wants deltas.
-    pub(crate) async fn subscribe(&self, id: &str, channel: &str, delta: bool) {
+    /// What the client's own `subscribe` does; with `delta` it wants deltas. Boxed: it is deep.
+    pub(crate) fn subscribe<'a>(&'a self, id: &'a str, channel: &'a str, delta: bool) -> BoxFuture<'a, ()> {
+        Box::pin(self.subscribe_unboxed(id, channel, delta))
+    }
+
+    async fn subscribe_unboxed(&self, id: &str, channel: &str, delta: bool) {
         let (connection, _) = self.tables.table.connection_with_subscriptions(id).await.unwrap().unwrap();
         let client = connection.client().unwrap();
         let namespace = self.namespace(channel);
@@ -144,7 +144,7 @@ impl World {
         let Begun::Reply(_, catch_up) = self.publisher.begin_subscribe(command).await.unwrap() else {
             panic!("subscribe was refused")
         };
-        self.publisher.catch_up(*catch_up).await.unwrap();
+        Box::pin(self.publisher.catch_up(*catch_up)).await.unwrap();
     }
 
     /// What was pushed to a connection so far, in order.
