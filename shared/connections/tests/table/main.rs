@@ -7,6 +7,7 @@
     reason = "a panic is how a test fails, and nothing freezes its tasks"
 )]
 
+mod claiming;
 mod connecting;
 mod delivering;
 mod listing;
@@ -25,10 +26,7 @@ use std::{
 };
 
 use signalbox_connections::{
-    next::{
-        Admit, Authenticate, Authentication, Client, Connection, ConnectionTable, Head, NewSubscription, Row,
-        Subscribed,
-    },
+    Admit, Authenticate, Authentication, Client, Connection, ConnectionTable, Head, NewSubscription, Row, Subscribed,
     testing::{Hook, Tables, Verdict},
 };
 
