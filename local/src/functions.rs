@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// Functions that read `channels.json` beside their binary.
-const WITH_CHANNELS: [&str; 2] = ["ws-default", "status-router"];
+const WITH_CHANNELS: [&str; 7] =
+    ["ws-connect", "ws-disconnect", "ws-default", "status-router", "api", "keeper", "fanout"];
 
 /// Folders of `functions/`, that is packages, that is binaries.
 pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>, StartError> {
