@@ -37,8 +37,9 @@ impl Publisher {
     }
 }
 
-/// TTL removes rows late, and what came to its end is told with the next post.
+/// TTL removes rows late, and what came to its end is told with the next post. A row need not be ready: a client that asks as soon
+/// as it is told that it is subscribed finds itself.
 fn is_present(row: &Subscriber, now: i64) -> bool {
     let over = |at: Option<i64>| at.is_some_and(|at| at + EXPIRY_GRACE <= now);
-    row.presence && row.ready && !row.lost && row.ttl > now && !over(row.sub_expires_at)
+    row.presence && !row.lost && row.ttl > now && !over(row.sub_expires_at)
 }

@@ -26,6 +26,20 @@ async fn presence_tells_who_is_there() {
 }
 
 #[tokio::test]
+async fn who_is_told_that_it_is_subscribed_is_present_from_then_on() {
+    let world = World::new().await;
+    world.connect("a", "anna").await;
+    let catch_up = world.begin_subscribe("a", "news:x", false).await;
+    let presence = world.result("presence", json!({"channel": "news:x"})).await;
+    assert_eq!(presence, json!({"presence": {"client-a": {"user": "anna", "client": "client-a"}}}));
+    let stats = world.result("presence_stats", json!({"channel": "news:x"})).await;
+    assert_eq!(stats, json!({"num_clients": 1, "num_users": 1}));
+    Box::pin(world.publisher.catch_up(catch_up)).await.unwrap();
+    world.result("disconnect", json!({"user": "anna"})).await;
+    assert_eq!(world.result("presence", json!({"channel": "news:x"})).await, json!({"presence": {}}));
+}
+
+#[tokio::test]
 async fn presence_and_history_that_are_not_there_are_refused_with_their_codes() {
     let world = World::new().await;
     for method in ["presence", "presence_stats", "history", "history_remove"] {

@@ -10,7 +10,7 @@ use serde_json::{Value, json};
 use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
 use signalbox_connections::{Admission, Admit, Authenticate, Authentication, Client, testing::Tables};
 use signalbox_protocol::{ClientInfo, SubscribeRequest};
-use signalbox_publishing::{Begun, Gateway, Grant, Publisher, REPLY_BYTES, Recorded, SubscribeCommand};
+use signalbox_publishing::{Begun, CatchUp, Gateway, Grant, Publisher, REPLY_BYTES, Recorded, SubscribeCommand};
 
 pub(crate) const KEY: &str = "server-api-key";
 
@@ -110,10 +110,14 @@ impl World {
 
     /// What the client's own `subscribe` does; with `delta` it wants deltas. Boxed: it is deep.
     pub(crate) fn subscribe<'a>(&'a self, id: &'a str, channel: &'a str, delta: bool) -> BoxFuture<'a, ()> {
-        Box::pin(self.subscribe_unboxed(id, channel, delta))
+        Box::pin(async move {
+            let catch_up = self.begin_subscribe(id, channel, delta).await;
+            self.publisher.catch_up(catch_up).await.unwrap();
+        })
     }
 
-    async fn subscribe_unboxed(&self, id: &str, channel: &str, delta: bool) {
+    /// Its first half, up to the reply.
+    pub(crate) async fn begin_subscribe(&self, id: &str, channel: &str, delta: bool) -> CatchUp {
         let (connection, _) = self.tables.table.connection_with_subscriptions(id).await.unwrap().unwrap();
         let client = connection.client().unwrap();
         let namespace = self.namespace(channel);
@@ -144,7 +148,7 @@ impl World {
         let Begun::Reply(_, catch_up) = self.publisher.begin_subscribe(command).await.unwrap() else {
             panic!("subscribe was refused")
         };
-        Box::pin(self.publisher.catch_up(*catch_up)).await.unwrap();
+        *catch_up
     }
 
     /// What was pushed to a connection so far, in order.
