@@ -26,7 +26,7 @@ use aws_smithy_runtime_api::{
         behavior_version::BehaviorVersion,
         http::{
             HttpClient, HttpConnector, HttpConnectorFuture, HttpConnectorSettings, SharedHttpClient,
-            SharedHttpConnector,
+            SharedHttpConnector, http_client_fn,
         },
         orchestrator::{HttpRequest, HttpResponse},
         result::ConnectorError,
@@ -106,6 +106,15 @@ impl Tables {
         Self::open(format!("http://{address}"), http_client()).await
     }
 
+    /// The same without a server and a socket: requests are answered in process, so that a test may pause tokio's clock. Everybody
+    /// else has a turn before a request and after it.
+    pub async fn in_process() -> Self {
+        #[allow(clippy::expect_used)]
+        let database = dynoxide::Database::memory().expect("an in-memory database");
+        let connector = SharedHttpConnector::new(InProcess(database));
+        Self::served_by(http_client_fn(move |_, _| connector.clone())).await
+    }
+
     /// The same without a server: `http` answers the requests.
     pub async fn served_by(http: SharedHttpClient) -> Self {
         Self::open("http://dynamodb.invalid".to_owned(), http).await
@@ -146,6 +155,57 @@ impl Tables {
     /// Sets the hook of these tables and their clones; `None` takes it away.
     pub fn hook(&self, hook: Option<Hook>) {
         *self.slot.0.lock().unwrap_or_else(PoisonError::into_inner) = hook;
+    }
+}
+
+struct InProcess(dynoxide::Database);
+
+impl fmt::Debug for InProcess {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("InProcess")
+    }
+}
+
+impl HttpConnector for InProcess {
+    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
+        let database = self.0.clone();
+        HttpConnectorFuture::new(async move {
+            tokio::task::yield_now().await;
+            let (status, body) = answer(&database, &request)?;
+            tokio::task::yield_now().await;
+            let status = StatusCode::try_from(status).map_err(|error| ConnectorError::other(error.into(), None))?;
+            let mut response = HttpResponse::new(status, SdkBody::from(body));
+            response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
+            Ok(response)
+        })
+    }
+}
+
+/// Status and body.
+fn answer(database: &dynoxide::Database, request: &HttpRequest) -> Result<(u16, String), ConnectorError> {
+    fn run<Q: serde::de::DeserializeOwned, A: serde::Serialize>(
+        body: &[u8],
+        call: impl FnOnce(Q) -> dynoxide::Result<A>,
+    ) -> Result<(u16, String), ConnectorError> {
+        let wrong = |error: serde_json::Error| ConnectorError::other(error.into(), None);
+        match call(serde_json::from_slice(body).map_err(wrong)?) {
+            Ok(answer) => Ok((200, serde_json::to_string(&answer).map_err(wrong)?)),
+            Err(error) => Ok((error.status_code(), error.to_json())),
+        }
+    }
+    let target = request.headers().get("x-amz-target").unwrap_or_default();
+    let body = request.body().bytes().unwrap_or_default();
+    match target.rsplit('.').next().unwrap_or_default() {
+        "CreateTable" => run(body, |query| database.create_table(query)),
+        "PutItem" => run(body, |query| database.put_item(query)),
+        "GetItem" => run(body, |query| database.get_item(query)),
+        "DeleteItem" => run(body, |query| database.delete_item(query)),
+        "UpdateItem" => run(body, |query| database.update_item(query)),
+        "Query" => run(body, |query| database.query(query)),
+        "BatchGetItem" => run(body, |query| database.batch_get_item(query)),
+        "BatchWriteItem" => run(body, |query| database.batch_write_item(query)),
+        "TransactWriteItems" => run(body, |query| database.transact_write_items(query)),
+        other => Err(ConnectorError::other(format!("{other} is on no path of ours").into(), None)),
     }
 }
 
