@@ -190,8 +190,9 @@ pub(crate) struct Room {
 
 impl Room {
     pub(crate) fn take(&mut self, result: Json) -> Result<Json, ApiError> {
-        self.taken += payload_bytes(result.get()) + 64;
-        if self.taken <= MAX_ANSWER_BYTES {
+        let bytes = payload_bytes(result.get()) + 64;
+        if self.taken + bytes <= MAX_ANSWER_BYTES {
+            self.taken += bytes;
             return Ok(result);
         }
         error!("an answer is larger than a Lambda can return: a result is left out");
@@ -236,4 +237,32 @@ fn json_or_base64(
     let json =
         serde_json::from_slice(&bytes).map_err(|_| Refusal::bad_request(format!("{base64_field} is not JSON")))?;
     Ok(Some(json))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn result(bytes: usize) -> Json {
+        to_raw_value(&"x".repeat(bytes)).unwrap()
+    }
+
+    #[test]
+    fn of_several_results_those_that_fit_are_answered() {
+        let mut room = Room::default();
+        assert!(room.take(result(3_000_000)).is_ok());
+        assert_eq!(room.take(result(3_000_000)).unwrap_err(), ApiError::INTERNAL);
+        assert!(room.take(result(2_000_000)).is_ok());
+        let mut room = Room::default();
+        assert!(
+            room.take(to_raw_value(&"\"".repeat(1_500_000)).unwrap()).is_err(),
+            "each quote takes four bytes in the end"
+        );
+    }
+
+    #[test]
+    fn a_result_larger_than_an_answer_is_none() {
+        assert!(encode(Ok(result(MAX_ANSWER_BYTES - 10))).is_ok());
+        assert_eq!(encode(Ok(result(MAX_ANSWER_BYTES))).unwrap_err().error, ApiError::INTERNAL);
+    }
 }

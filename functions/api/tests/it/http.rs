@@ -9,6 +9,7 @@ use lambda_http::{
 };
 use serde_json::{Value, json};
 use signalbox_channels::ChannelsConfig;
+use signalbox_connections::testing::Verdict;
 
 use crate::world::{KEY, World, read};
 
@@ -205,6 +206,48 @@ async fn in_transport_mode_an_error_has_its_own_status_and_stands_alone() {
         .body(Body::from("{}"))
         .unwrap();
     assert_eq!(asked.send(other).await.0, 200);
+}
+
+#[tokio::test]
+async fn a_table_that_does_not_answer_is_error_100_in_every_method() {
+    let world = World::new().await;
+    for (id, user) in [("a", "anna"), ("x", "")] {
+        world.connect(id, user).await;
+    }
+    world.tables.hook(Some(Arc::new(|_| Box::pin(async { Verdict::Fail }))));
+    let internal = (100, "internal server error".to_owned());
+    let calls = [
+        ("publish", json!({"channel": "news:a", "data": 1})),
+        ("publish", json!({"channel": "live:a", "data": 1, "idempotency_key": "k"})),
+        ("subscribe", json!({"user": "anna", "channel": "live:a"})),
+        ("subscribe", json!({"channel": "live:a"})),
+        ("unsubscribe", json!({"user": "anna", "channel": "live:a"})),
+        ("disconnect", json!({"user": "anna"})),
+        ("refresh", json!({"user": "anna", "expire_at": crate::world::now() + 60})),
+        ("presence", json!({"channel": "live:a"})),
+        ("presence_stats", json!({"channel": "live:a"})),
+        ("history", json!({"channel": "news:a", "limit": 1})),
+        ("history_remove", json!({"channel": "news:a"})),
+        ("channels", json!({})),
+        ("info", json!({})),
+    ];
+    for (method, body) in &calls {
+        assert_eq!(world.error(method, body.clone()).await, internal, "{method} {body}");
+    }
+    let broadcast = world.result("broadcast", json!({"channels": ["news:a", "nothing:a", "news:b"], "data": 1})).await;
+    let codes: Vec<_> =
+        broadcast["responses"].as_array().unwrap().iter().map(|one| one["error"]["code"].as_u64()).collect();
+    assert_eq!(codes, [Some(100), Some(102), Some(100)]);
+    let commands: Vec<_> = calls.iter().map(|(method, body)| json!({ *method: body })).collect();
+    let batch = world.call("batch", json!({"commands": commands, "parallel": true})).await;
+    assert!(batch["replies"].as_array().unwrap().iter().all(|reply| reply["error"]["code"] == 100), "{batch}");
+    let (status, text) =
+        world.post("/api", r#"{"id":1,"method":"info"}{"id":2,"method":"rpc","params":{"method":"x"}}"#).await;
+    let lines: Vec<Value> = text.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    assert_eq!((status, &lines[0]["error"]["code"], &lines[1]["error"]["code"]), (200, &json!(100), &json!(104)));
+    world.tables.hook(None);
+    assert_eq!(world.result("publish", json!({"channel": "news:a", "data": 1})).await["offset"], 1);
+    assert!(world.is_there("a").await && world.is_there("x").await);
 }
 
 #[tokio::test]
