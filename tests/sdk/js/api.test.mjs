@@ -33,8 +33,11 @@ describe("forms", { concurrency: 4 }, () => {
   test("only POST, only JSON, only what there is", async () => {
     const get = await fetch(`${stack.api_url}/info`, { headers: { "X-API-Key": stack.api_key } });
     assert.equal(get.status, 405);
-    assert.equal((await request("/publish", "")).status, 400);
-    assert.equal((await request("/publish", "{")).status, 400);
+    for (const body of ["", "{", "[]", '{"channel":1}']) {
+      const { status, text } = await request("/publish", body);
+      assert.equal(status, 400);
+      assert.match(text, /^Bad Request: .* line 1 column /);
+    }
     assert.equal((await request("/no-such-method", {})).status, 404);
   });
 
@@ -45,6 +48,8 @@ describe("forms", { concurrency: 4 }, () => {
     const [, history] = await json("", { method: "history", params: { channel, limit: 1 } });
     assert.deepEqual(history.result.publications[0].data, { legacy: true });
     assert.equal((await json("", { method: "publish", params: { channel: channelOf("nowhere"), data: 1 } }))[1].error.code, 102);
+    const { text } = await request("", '{"id":1,"method":"presence","params":{"channel":"plain:x"}}\n{"id":2,"method":"rpc","params":{"method":"x"}}');
+    assert.deepEqual(text.split("\n").map((line) => JSON.parse(line)).map(({ id, error }) => [id, error.code]), [[1, 108], [2, 104]]);
   });
 
   test("a batch answers in order, with its errors in place, one after the other or together", async () => {
@@ -61,6 +66,8 @@ describe("forms", { concurrency: 4 }, () => {
       assert.deepEqual(answer.replies.map((reply) => Object.keys(reply)), [["publish"], ["error"], ["history"], ["presence_stats"]]);
       assert.equal(answer.replies[1].error.code, 102);
     }
+    const malformed = { commands: [{ publish: { channel, data: 1 } }, { publish: { channel: 1 } }] };
+    assert.equal((await request("/batch", malformed)).status, 400);
     assert.deepEqual((await api("history", { channel, limit: 10 })).publications.map(({ offset }) => offset), [1, 2]);
   });
 
