@@ -56,7 +56,7 @@ fn encoded(next: Next) -> anyhow::Result<(u64, u64)> {
     for offset in 1..=PUBLICATIONS as u64 {
         let text = next(&mut season).to_string();
         let line = |publication: &Publication| {
-            Push::Publication { channel: "stream:scores", publication }.to_line().len() as u64
+            Push::Publication { channel: "scores:live", publication }.to_line().len() as u64
         };
         without += line(&Publication::new(RawValue::from_string(text.clone())?, offset));
         let (data, delta) = match &before {
@@ -80,7 +80,7 @@ async fn posted(feed: usize, delta: bool) -> anyhow::Result<u64> {
     let (sink, database) = (Sink::start().await?, Database::start().await?);
     let environment = Environment::new(database.endpoint(), sink.endpoint())?;
     let mode = if delta { "delta" } else { "plain" };
-    subscribers(&environment, &sink, (0, 1), "stream:scores", delta).await?;
+    subscribers(&environment, &sink, (0, 1), "scores:live", delta).await?;
     sink.reset().await?;
     Child::start(&["feed", &feed.to_string(), mode], &environment.variables())?.answer().await?;
     let arrived = sink.wait_for(PUBLICATIONS as u64).await?;
@@ -90,7 +90,7 @@ async fn posted(feed: usize, delta: bool) -> anyhow::Result<u64> {
 
 /// The role: publishes a feed, one publication after another.
 pub(crate) async fn publish(feed: usize, delta: bool) -> anyhow::Result<()> {
-    let channel = Channel::from_env("stream:scores").await?;
+    let channel = Channel::from_env("scores:live").await?;
     let mut season = Season::default();
     for _ in 0..PUBLICATIONS {
         let data = FEEDS[feed].1(&mut season).to_string();

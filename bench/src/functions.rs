@@ -9,7 +9,7 @@ use serde_json::{Value, json, value::RawValue};
 use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
 use signalbox_connections::ConnectionTable;
 use signalbox_lambda::env;
-use signalbox_publishing::{ApiGateway, Gateway, Publisher};
+use signalbox_publishing::{ApiGateway, Gateway, Message, PublishOptions, Publisher, Version};
 
 use crate::{
     child::{Child, answer},
@@ -191,10 +191,14 @@ impl Channel {
 
     /// The offset.
     pub(crate) async fn publish(&self, data: String, options: &Options) -> anyhow::Result<u64> {
-        ensure!(options.version.is_none() && !options.delta, "not yet");
         let data = RawValue::from_string(data)?;
-        let key = options.idempotency_key.as_deref();
-        Ok(self.publisher.publish(&self.name, &self.namespace, &data, key).await?.offset)
+        let message = Message { delta: options.delta, ..Message::new(&data) };
+        let how = PublishOptions {
+            idempotency_key: options.idempotency_key.as_deref(),
+            version: options.version.map(|version| Version { version, epoch: "" }),
+            skip_history: false,
+        };
+        Ok(self.publisher.publish(&self.name, &self.namespace, &message, &how).await?.offset)
     }
 }
 
