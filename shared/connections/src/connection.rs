@@ -407,7 +407,7 @@ impl ConnectionTable {
     }
 
     /// Sees to it that somebody looks at the connection at `due_at_ms` at the latest.
-    pub(crate) async fn lower_due(&self, id: &str, due_at_ms: i64) -> anyhow::Result<()> {
+    pub async fn lower_due(&self, id: &str, due_at_ms: i64) -> anyhow::Result<()> {
         self.set_due(id, due_at_ms, "due_at > :due").await?;
         Ok(())
     }

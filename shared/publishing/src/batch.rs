@@ -92,9 +92,10 @@ impl Batch {
         if let Some(frames) = lock().get(&shape) {
             return Ok(Arc::clone(frames));
         }
-        let lines = self.publications(&shape)?.into_iter().map(|publication| {
-            Push::Publication { channel: &self.channel, publication: &publication }.to_line()
-        });
+        let lines = self
+            .publications(&shape)?
+            .into_iter()
+            .map(|publication| Push::Publication { channel: &self.channel, publication: &publication }.to_line());
         let frames: Arc<[Frame]> = join_frames(lines.collect::<Vec<_>>()).into_iter().map(Frame::new).collect();
         let mut rendered = lock();
         if rendered.len() < KEPT {
@@ -116,13 +117,14 @@ impl Batch {
             let (data, delta) = match shape.delta {
                 None => (raw(item.data.clone())?, false),
                 Some(HasBase(has_base)) => {
-                    let base = self.before(at).filter(|_| at > shape.first || has_base);
+                    // what a filter keeps back is no base
+                    let base = self.before(at).filter(|_| filter.is_none() && (at > shape.first || has_base));
                     as_delta(item, base.map(|(_, base)| base.data.as_str()))?
                 }
             };
             let info: Option<ClientInfo> =
                 item.info.as_deref().map(serde_json::from_str).transpose().context("info of a publication")?;
-            publications.push(Publication { data, offset: *offset, info, tags, delta, ..Publication::default() });
+            publications.push(Publication { data, offset: *offset, info, tags, delta });
         }
         Ok(publications)
     }

@@ -7,7 +7,7 @@ use std::{
 use anyhow::Context as _;
 use futures::{TryStreamExt as _, stream};
 use signalbox_channels::Namespace;
-use signalbox_connections::{Head, LogEntry, LogPage, PageStart, Subscriber};
+use signalbox_connections::{Head, LogEntry, LogState, PageStart, Subscriber};
 use signalbox_protocol::Unsubscribed;
 use tokio::{sync::OnceCell, time::Instant};
 use tracing::{debug, error, warn};
@@ -22,11 +22,15 @@ use crate::{
 /// whole account.
 const POSTS_AT_ONCE: usize = 128;
 
-/// A subscribe that is not through after this is not going to be: its invocation's time-out is 15 s.
-const UNREADY_SECONDS: i64 = 20;
+/// A subscribe that is not through after this is not going to be: its invocation's time-out is 15 s (template.yaml), and the row is
+/// written within it.
+pub(crate) const UNREADY_SECONDS: i64 = 15;
 
 /// How long a worker posts to a shard: its time-out is later, and SQS's visibility time-out later still.
 const WORKER: Duration = Duration::from_secs(50);
+
+/// Places without a publication that are looked past for the one that a delta is made against.
+const TOMBSTONES: u64 = 8;
 
 /// Batches for rows that are behind that are kept within a round: in a storm of reconnects many are behind at the same place.
 const BATCHES: usize = 64;
@@ -129,12 +133,34 @@ struct Round<'a> {
     delivered: u64,
     /// … and gets what came up to here.
     top: u64,
+    /// Nobody knows whether those have who came before `delivered`.
+    uncertain: bool,
     stream: Stream,
     until: Until<'a>,
     batch: Batch,
     /// For rows that are behind the batch, by where they are.
     older: Mutex<HashMap<u64, Arc<OnceCell<Batch>>>>,
 }
+
+/// What a worker posts.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct ShardRound<'a> {
+    pub(crate) channel: &'a str,
+    pub(crate) head: &'a Head,
+    pub(crate) shard: u32,
+    /// What is after this …
+    pub(crate) delivered: u64,
+    /// … up to this.
+    pub(crate) top: u64,
+    /// Nobody knows whether the rows have everything up to `delivered` that came before it.
+    pub(crate) uncertain: bool,
+    pub(crate) stream: Stream,
+}
+
+/// Somebody else has taken over, or will.
+#[derive(Debug, thiserror::Error)]
+#[error("the delivery was taken over")]
+struct DeliveryLost;
 
 /// How long a round may go on posting.
 #[derive(Debug, Clone, Copy)]
@@ -207,7 +233,7 @@ impl Publisher {
             if Instant::now() >= turn {
                 // a channel that is never quiet: its publishers wait for their publications and take over, or a worker does
                 self.table.hand_over(&hold.channel, &hold.holder, hold.delivered, now_ms()).await?;
-                self.hand_on(&hold.channel, &hold.head.epoch, hold.delivered).await;
+                self.hand_on(&hold.channel, &hold.holder).await;
                 return Ok(false);
             }
             let Some(head) = self.renew(hold).await? else { return Ok(false) };
@@ -278,25 +304,33 @@ impl Publisher {
     ) -> anyhow::Result<Batch> {
         let first = entries.iter().find_map(|entry| Some((entry.offset, entry.publication()?.delta)));
         let previous = match first {
-            Some((offset, true)) if stream.delta => self.newest(channel, epoch, offset - 1).await?,
+            Some((offset, true)) if stream.delta => self.document_before(channel, epoch, offset).await?,
             _ => None,
         };
         Ok(Batch::new(channel, entries, previous))
     }
 
-    /// The newest publication up to `offset` that is still there.
-    pub(crate) async fn newest(&self, channel: &str, epoch: &str, offset: u64) -> anyhow::Result<Option<LogEntry>> {
-        let page = LogPage {
-            channel,
-            epoch,
-            after: 0,
-            to: offset,
-            reverse: true,
-            limit: 1,
-            max_bytes: usize::MAX,
-            now_s: now_ms() / 1000,
-        };
-        Ok(self.table.log_page(&page).await?.pop())
+    /// The publication before `offset`, which is what a subscriber holds who has everything up to there. `None` where that is not
+    /// known for sure: entries expire one by one, in no order that DynamoDB promises, and a delta against an older one would be
+    /// applied to the wrong document.
+    async fn document_before(&self, channel: &str, epoch: &str, offset: u64) -> anyhow::Result<Option<LogEntry>> {
+        let mut to = offset - 1;
+        // mostly it is the very place before
+        for places in [1, TOMBSTONES] {
+            let after = to.saturating_sub(places);
+            for entry in self.table.log(channel, epoch, after, to, 0).await?.into_iter().rev() {
+                match entry.state {
+                    _ if entry.offset != to => return Ok(None),
+                    LogState::Publication(_) => return Ok(Some(entry)),
+                    LogState::Expired => return Ok(None),
+                    LogState::Tombstone => to -= 1,
+                }
+            }
+            if to > after {
+                return Ok(None);
+            }
+        }
+        Ok(None)
     }
 
     /// The entries after `after` up to `to`. A place that is still empty is waited for, briefly, and then filled with a
@@ -337,6 +371,7 @@ impl Publisher {
             head: &hold.head,
             delivered: hold.delivered,
             top: hold.top,
+            uncertain: false,
             stream: hold.stream,
             until: Until::Held(hold),
             batch,
@@ -346,23 +381,19 @@ impl Publisher {
             .rows(&hold.channel, 0..hold.shards, first)
             .try_for_each_concurrent(POSTS_AT_ONCE, |row| async move { self.serve(round, row).await });
         tokio::select! {
-            posted = posting => posted.map(|()| true),
+            posted = posting => match posted {
+                Err(cause) if cause.is::<DeliveryLost>() => Ok(false),
+                posted => posted.map(|()| true),
+            },
             lost = self.keep(hold) => lost.map(|()| false),
         }
     }
 
     /// A worker's round: one shard.
-    pub(crate) async fn post_shard(
-        &self,
-        channel: &str,
-        head: &Head,
-        shard: u32,
-        (delivered, top): (u64, u64),
-        stream: Stream,
-        batch: Batch,
-    ) -> anyhow::Result<()> {
+    pub(crate) async fn post_shard(&self, task: ShardRound<'_>, batch: Batch) -> anyhow::Result<()> {
+        let ShardRound { channel, head, shard, delivered, top, uncertain, stream } = task;
         let until = Until::Deadline(Instant::now() + WORKER);
-        let round = &Round { channel, head, delivered, top, stream, until, batch, older: Mutex::default() };
+        let round = &Round { channel, head, delivered, top, uncertain, stream, until, batch, older: Mutex::default() };
         self.rows(channel, shard..shard + 1, None)
             .try_for_each_concurrent(POSTS_AT_ONCE, |row| async move { self.serve(round, row).await })
             .await
@@ -403,20 +434,24 @@ impl Publisher {
     /// One row of a round. One bad connection neither fails the others nor delays them.
     async fn serve(&self, round: &Round<'_>, row: Subscriber) -> anyhow::Result<()> {
         let channel = round.channel;
-        if self.is_lost(&row, &round.head.epoch) {
-            self.interrupt(channel, &row).await;
+        // what happens to few rows is boxed: the future of each row is as large as its largest part
+        if is_lost(&row, &round.head.epoch) {
+            Box::pin(self.interrupt(channel, &row)).await;
             return Ok(());
         }
         if !round.serves(&row) {
             return Ok(());
         }
-        let row = match self.current(channel, row).await {
-            Some(row) => row,
-            None => return Ok(()),
-        };
+        if round.uncertain && !row.behind && row.from < round.delivered {
+            // its client knows what it has, and recovers from there
+            Box::pin(self.interrupt(channel, &row)).await;
+            return Ok(());
+        }
+        self.may_post(round.until).await?;
+        let Some(row) = self.current(channel, row).await else { return Ok(()) };
         let frames = async {
             if row.behind && row.from < round.delivered {
-                let older = self.older_batch(round, row.from).await?;
+                let older = Box::pin(self.older_batch(round, row.from)).await?;
                 older.get().context("batch")?.frames_for(&row, row.from)
             } else {
                 round.batch.frames_for(&row, round.delivered)
@@ -427,16 +462,33 @@ impl Publisher {
             // After the post: should this invocation die in between, it is posted twice, where the other order would leave a
             // gap. And only if the delivery was ours after it: a new holder may have read the rows before this one was ready.
             if let Until::Held(hold) = round.until
-                && !self.is_ours_since(hold, Instant::now()).await?
+                && !Box::pin(self.is_ours_since(hold, Instant::now())).await?
             {
                 return Ok(());
             }
-            if let Err(cause) = self.table.caught_up(channel, &row, round.top, row.base || posted > 0).await {
+            let noted = self.table.caught_up(channel, &row, round.top, row.base || posted > 0);
+            if let Err(cause) = Box::pin(noted).await {
                 // it stays behind, and gets the same again with the next round
                 warn!(connection_id = row.connection_id, error = format!("{cause:#}"), "row not noted as caught up");
             }
         }
         Ok(())
+    }
+
+    /// Sees to it that there is time to post to a row. A row that is begun when the time is over may have got its post or not, and
+    /// must be told to begin again; one that was not begun is served by whoever comes next.
+    async fn may_post(&self, until: Until<'_>) -> anyhow::Result<()> {
+        loop {
+            let now = Instant::now();
+            if until.now() >= now + self.timing.row {
+                return Ok(());
+            }
+            match until {
+                Until::Held(hold) if Box::pin(self.is_ours_since(hold, now)).await? => {}
+                Until::Held(_) => return Err(DeliveryLost.into()),
+                Until::Deadline(_) => anyhow::bail!("there was no time for all rows"),
+            }
+        }
     }
 
     /// What a row that is behind the round's batch lacks.
@@ -455,14 +507,6 @@ impl Publisher {
         })
         .await?;
         Ok(cell)
-    }
-
-    /// Rows whose connection waits in vain: marked lost by somebody who died before it told the connection, never made ready
-    /// because the invocation died that wrote it, or of a stream that is no more.
-    pub(crate) fn is_lost(&self, row: &Subscriber, epoch: &str) -> bool {
-        row.lost
-            || (!row.ready && row.begun_at + UNREADY_SECONDS < now_ms() / 1000)
-            || (row.ready && row.epoch != epoch)
     }
 
     /// Posts a row its frames in order, until `deadline` at the latest; how many there were. `None` when they did not arrive, and
@@ -487,7 +531,7 @@ impl Publisher {
         let cause = match posted.await {
             Ok(Ok(frames)) => return Some(frames),
             Ok(Err(cause)) if cause.downcast_ref() == Some(&PostError::Gone) => {
-                self.remove_gone(connection_id).await;
+                Box::pin(self.remove_gone(connection_id)).await;
                 return None;
             }
             Ok(Err(cause)) => cause,
@@ -495,7 +539,7 @@ impl Publisher {
             Err(_) => anyhow::anyhow!("took too long"),
         };
         warn!(channel, connection_id, error = format!("{cause:#}"), "post failed");
-        self.interrupt(channel, row).await;
+        Box::pin(self.interrupt(channel, row)).await;
         None
     }
 
@@ -534,8 +578,9 @@ impl Publisher {
                 return self.close(connection_id).await;
             }
         }
-        match counted(self.gateway.post(connection_id, &unsubscribe_frame(channel, Unsubscribed::INSUFFICIENT_STATE)).await)
-        {
+        match counted(
+            self.gateway.post(connection_id, &unsubscribe_frame(channel, Unsubscribed::INSUFFICIENT_STATE)).await,
+        ) {
             Ok(()) => {
                 metrics::counter!("Interrupted").increment(1);
                 self.end_row(channel, row).await;
@@ -553,6 +598,12 @@ impl Publisher {
         }
         self.remove_gone(connection_id).await;
     }
+}
+
+/// Rows whose connection waits in vain: marked lost by somebody who died before it told the connection, never made ready because
+/// the invocation died that wrote it, or of a stream that is no more.
+fn is_lost(row: &Subscriber, epoch: &str) -> bool {
+    row.lost || (!row.ready && row.begun_at + UNREADY_SECONDS < now_ms() / 1000) || (row.ready && row.epoch != epoch)
 }
 
 pub(crate) fn counted(result: Result<(), PostError>) -> Result<(), PostError> {

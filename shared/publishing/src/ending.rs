@@ -1,5 +1,7 @@
 //! How subscriptions and connections end, and who is told.
 
+use std::time::Duration;
+
 use futures::{StreamExt as _, TryStreamExt as _, stream};
 use signalbox_channels::Namespace;
 use signalbox_connections::{EndedSubscription, Removed, Subscriber, Unsubscribed as Ended};
@@ -16,10 +18,6 @@ use crate::{
 /// Pushes that go out at once.
 const POSTS_AT_ONCE: usize = 128;
 
-/// Seconds that an expired connection or subscription may go on, so that a client can bring a new token (Centrifugo's
-/// `client.expired_close_delay` and `client.expired_sub_close_delay`).
-pub const EXPIRY_GRACE: i64 = 25;
-
 /// Whether something came or went.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Presence {
@@ -35,13 +33,16 @@ impl Publisher {
             Presence::Leave => Push::Leave { channel, info }.to_line(),
         };
         let frame = &Frame::new(line);
-        let posted = self.rows(channel, 0..self.shards(channel), None).try_for_each_concurrent(POSTS_AT_ONCE, |row| async move {
-            if row.ready && row.join_leave {
-                // one that is gone is found out by the next publication: removing it here would announce in turn, without end
-                let _ = self.post(&row.connection_id, frame).await;
-            }
-            Ok(())
-        });
+        let posted = self.rows(channel, 0..self.shards(channel), None).try_for_each_concurrent(
+            POSTS_AT_ONCE,
+            |row| async move {
+                if row.ready && row.join_leave {
+                    // one that is gone is found out by the next publication: removing it here would announce in turn, without end
+                    let _ = self.post(&row.connection_id, frame).await;
+                }
+                Ok(())
+            },
+        );
         if let Err(cause) = posted.await {
             warn!(channel, error = format!("{cause:#}"), "join or leave was not told to all");
         }
@@ -49,7 +50,7 @@ impl Publisher {
 
     /// Leaves of subscriptions that this call has ended, so that nobody else tells them.
     pub(crate) async fn announce_leaves(&self, ended: &[EndedSubscription]) {
-        stream::iter(ended.iter().filter(|ended| ended.subscriber.announced))
+        stream::iter(ended.iter().filter(|ended| ended.subscriber.announced && has_joined(&ended.subscriber)))
             .for_each_concurrent(8, |ended| async move {
                 self.announce(&ended.channel, Presence::Leave, &info_of(&ended.subscriber)).await;
             })
@@ -100,12 +101,7 @@ impl Publisher {
     }
 
     /// Ends a subscription from outside and tells the client. False when there was none.
-    pub async fn unsubscribe(
-        &self,
-        connection_id: &str,
-        channel: &str,
-        reason: Unsubscribed,
-    ) -> anyhow::Result<bool> {
+    pub async fn unsubscribe(&self, connection_id: &str, channel: &str, reason: Unsubscribed) -> anyhow::Result<bool> {
         let Some(ended) = self.table.end_subscription(connection_id, channel, None).await? else { return Ok(false) };
         self.left(channel, ended).await;
         match self.post(connection_id, &unsubscribe_frame(channel, reason)).await {
@@ -133,14 +129,14 @@ impl Publisher {
 
     /// A row whose time is over is not posted to: what came to an end is told. Whoever has a new token has its later end noted.
     pub(crate) async fn current(&self, channel: &str, row: Subscriber) -> Option<Subscriber> {
-        let now = now_ms() / 1000;
-        let over = |at: Option<i64>| at.is_some_and(|at| at + EXPIRY_GRACE <= now);
-        if over(row.sub_expires_at) {
+        let client = &self.channels.client;
+        if is_over(row.sub_expires_at, client.expired_sub_close_delay) {
             if self.end_row(channel, &row).await {
                 let _ = self.post(&row.connection_id, &unsubscribe_frame(channel, Unsubscribed::EXPIRED)).await;
             }
             return None;
         }
+        let over = |expires_at| is_over(expires_at, client.expired_close_delay);
         if over(row.expires_at) {
             // the row says when the connection's token ended when it subscribed
             match self.table.connection(&row.connection_id).await {
@@ -165,7 +161,7 @@ impl Publisher {
         Some(row)
     }
 
-    /// Posts to every subscriber of a channel, once.
+    /// Posts to every subscriber of a channel, once: whom it does not reach within that time it does not reach.
     pub(crate) async fn post_to_all<F>(&self, channel: &str, namespace: &Namespace, frames: F) -> anyhow::Result<()>
     where
         F: Fn(&Subscriber) -> anyhow::Result<std::sync::Arc<[Frame]>>,
@@ -177,17 +173,42 @@ impl Publisher {
                 if row.ready
                     && let Some(row) = self.current(channel, row).await
                 {
-                    self.post_row(channel, &row, deadline, async { frames(&row) }).await;
+                    self.post_in_passing(&row.connection_id, deadline, &frames(&row)?).await;
                 }
                 Ok(())
             })
             .await
     }
+
+    /// What has no place in a stream is no gap when it is lost: nobody need subscribe anew for it.
+    async fn post_in_passing(&self, connection_id: &str, deadline: Instant, frames: &[Frame]) {
+        let limit = deadline.min(Instant::now() + self.timing.row);
+        match tokio::time::timeout_at(limit, self.post_frames(connection_id, frames)).await {
+            Ok(Ok(())) => {}
+            Ok(Err(PostError::Gone)) => self.remove_gone(connection_id).await,
+            Ok(Err(_)) | Err(_) => metrics::counter!("Dropped").increment(1),
+        }
+    }
+}
+
+/// Whether the others were told that it came: a row that never was ready was never announced.
+fn has_joined(row: &Subscriber) -> bool {
+    row.ready || (row.lost && !row.epoch.is_empty())
+}
+
+/// Whether what ended at `expires_at` (unix seconds) has had its time to bring a new token.
+pub(crate) fn is_over(expires_at: Option<i64>, grace: Duration) -> bool {
+    expires_at.is_some_and(|at| at.saturating_add(seconds(grace)) <= now_ms() / 1000)
+}
+
+pub(crate) fn seconds(duration: Duration) -> i64 {
+    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }
 
 /// What other clients see of a subscriber. Its JSON was checked when it came; what is none is left out.
 pub(crate) fn info_of(row: &Subscriber) -> ClientInfo {
-    let json = |text: &Option<String>| text.clone().and_then(|text| serde_json::value::RawValue::from_string(text).ok());
+    let json =
+        |text: &Option<String>| text.clone().and_then(|text| serde_json::value::RawValue::from_string(text).ok());
     ClientInfo {
         user: row.user.clone(),
         client: row.client.clone(),

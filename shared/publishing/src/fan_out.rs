@@ -11,7 +11,7 @@ use signalbox_queues::{FifoMessage, Queue};
 use tracing::warn;
 
 use crate::{
-    deliver::{Hold, Stream},
+    deliver::{Hold, ShardRound, Stream},
     publish::{Publisher, now_ms},
 };
 
@@ -107,13 +107,14 @@ impl Publisher {
     }
 
     /// Asks a worker to take over the delivery. Nobody needs to: whoever waits for a publication does, and the keeper.
-    pub(crate) async fn hand_on(&self, channel: &str, epoch: &str, delivered: u64) {
+    pub(crate) async fn hand_on(&self, channel: &str, holder: &str) {
         let task = FanOutTask::Deliver { channel: channel.to_owned() };
         let Ok(body) = serde_json::to_string(&task) else { return };
         let message = FifoMessage {
             body,
             group: id(&[channel, "deliver"]),
-            deduplication: id(&[channel, "deliver", epoch, &delivered.to_string()]),
+            // whoever hands over does it once: one that handed over at the same place before is another
+            deduplication: id(&[channel, "deliver", holder]),
         };
         if let Err(cause) = self.fan_out.send(vec![message]).await {
             warn!(channel, error = format!("{cause:#}"), "delivery was not handed on");
@@ -138,13 +139,24 @@ impl Publisher {
                     return Ok(());
                 };
                 let mark = self.table.fan_posted(channel, *shard).await?.filter(|mark| mark.epoch == *epoch);
-                // without a mark this is the first task of the stream, or the mark was too old: rows have no publications then
+                // Without a mark this is the first task of the stream for this shard, or those before it were given up, or a holder
+                // posted itself until now. Only a row that came after those tasks has everything up to `after` for sure.
+                let is_first = mark.is_none();
                 let posted = mark.map_or(*after, |mark| mark.posted);
                 let (from, to) = (posted, (*to).max(posted));
                 let entries = self.entries(channel, &head, from, to, namespace.history_ttl).await?;
                 let stream = Stream::of(namespace);
                 let batch = self.batch(channel, epoch, stream, entries).await?;
-                self.post_shard(channel, &head, *shard, (from, to), stream, batch).await?;
+                let round = ShardRound {
+                    channel,
+                    head: &head,
+                    shard: *shard,
+                    delivered: from,
+                    top: to,
+                    uncertain: is_first,
+                    stream,
+                };
+                self.post_shard(round, batch).await?;
                 let meta_ttl = namespace.history_meta_ttl;
                 self.table.advance_fan(channel, *shard, epoch, (posted, to), now_ms() / 1000, meta_ttl).await?;
             }

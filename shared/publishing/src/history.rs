@@ -5,7 +5,7 @@ use signalbox_protocol::{Publication, StreamPosition};
 use crate::{
     batch::Batch,
     publish::{Publisher, now_ms},
-    subscribe::history_begins_after,
+    subscribe::{history_begins_after, publication_bytes},
 };
 
 /// Bytes of publications in one answer, which is a frame of 128 KB with its envelope; who wants more asks on from there.
@@ -79,6 +79,15 @@ impl Publisher {
             now_s,
         };
         let entries = if after < to { self.table.log_page(&page).await? } else { Vec::new() };
-        Ok(HistoryPage { publications: Batch::new(channel, entries, None).for_reply(false, None)?, position })
+        let mut publications = Batch::new(channel, entries, None).for_reply(false, None)?;
+        // tags and infos count too
+        let mut bytes = 0;
+        let fit = publications.iter().take_while(|publication| {
+            bytes += publication_bytes(publication);
+            bytes <= HISTORY_BYTES
+        });
+        let fit = fit.count().max(1);
+        publications.truncate(fit);
+        Ok(HistoryPage { publications, position })
     }
 }

@@ -12,12 +12,17 @@ use tokio::time::Instant;
 use tracing::{info, warn};
 
 use crate::{
+    deliver::UNREADY_SECONDS,
+    ending::{is_over, seconds},
     gateway::{Frame, PostError},
     publish::{Publisher, now_ms},
 };
 
 /// Connections that are looked after at once.
 const AT_ONCE: usize = 64;
+
+/// Rows of one connection that are read at once.
+const ROWS_AT_ONCE: usize = 16;
 
 /// How long a client has to act on a `disconnect` push before its socket is closed.
 const CLOSE_AFTER: Duration = Duration::from_secs(1);
@@ -58,12 +63,7 @@ impl Publisher {
             stream::iter(due)
                 .for_each_concurrent(8, |head| async move {
                     let channel = head.channel.as_str();
-                    let name = ChannelName::parse(channel).ok();
-                    let Some(namespace) = name.and_then(|name| self.channels.namespace_of(&name)) else {
-                        warn!(channel, "pending publications of a namespace that is no more");
-                        return;
-                    };
-                    if let Err(cause) = self.deliver_pending(channel, namespace).await {
+                    if let Err(cause) = self.deliver_to(channel).await {
                         warn!(channel, error = format!("{cause:#}"), "pending publications were not delivered");
                     }
                 })
@@ -103,7 +103,9 @@ impl Publisher {
                         }
                         ending.push(id);
                     }
-                    Err(cause) => warn!(connection_id = id, error = format!("{cause:#}"), "connection not looked after"),
+                    Err(cause) => {
+                        warn!(connection_id = id, error = format!("{cause:#}"), "connection not looked after")
+                    }
                 }
             }
             if !ending.is_empty() {
@@ -134,18 +136,15 @@ impl Publisher {
             return Ok((Fate::Gone, 0));
         };
         let client = &self.channels.client;
-        let now = now_ms() / 1000;
-        let over = |at: Option<i64>, grace: Duration| at.is_some_and(|at| at + seconds(grace) <= now);
         let end = match &connection.state {
             ConnectionState::New if connection.due_at_ms <= now_ms() => Some(Disconnect::STALE),
-            ConnectionState::New => None,
-            ConnectionState::Ready(viewer) if over(viewer.expires_at, client.expired_close_delay) => {
+            ConnectionState::Ready(viewer) if is_over(viewer.expires_at, client.expired_close_delay) => {
                 Some(Disconnect::EXPIRED)
             }
-            ConnectionState::Ready(_) if over(connection.reconnect_at, Duration::ZERO) => {
+            ConnectionState::Ready(_) if is_over(connection.reconnect_at, Duration::ZERO) => {
                 Some(Disconnect::FORCE_RECONNECT)
             }
-            ConnectionState::Ready(_) => None,
+            _ => None,
         };
         if let Some(disconnect) = end {
             info!(connection_id = id, code = disconnect.code, reason = %disconnect.reason, "connection ended");
@@ -156,13 +155,46 @@ impl Publisher {
         }
         let mut unsubscribed = 0;
         for subscription in &subscriptions {
-            if subscription.active && over(subscription.expires_at, client.expired_sub_close_delay) {
+            if subscription.active && is_over(subscription.expires_at, client.expired_sub_close_delay) {
                 self.unsubscribe(id, &subscription.channel, Unsubscribed::EXPIRED).await?;
                 unsubscribed += 1;
             }
         }
-        self.reschedule(id, &connection, &subscriptions).await?;
+        let again = self.finish_subscribes(id, &subscriptions).await?;
+        self.reschedule(id, &connection, &subscriptions, again).await?;
         Ok((Fate::Stays, unsubscribed))
+    }
+
+    /// Subscribes whose invocation died before their row was ready, or told that it is lost: on a quiet channel nobody else would
+    /// find out. Unix milliseconds when to look again, if some are under way.
+    async fn finish_subscribes(&self, id: &str, subscriptions: &[OwnSubscription]) -> anyhow::Result<Option<i64>> {
+        let mut rows = stream::iter(subscriptions.iter().filter(|subscription| subscription.active))
+            .map(|own| async move { (own, self.table.subscriber(id, &own.channel, own.shard).await) })
+            .buffer_unordered(ROWS_AT_ONCE);
+        let mut again = None;
+        while let Some((own, row)) = rows.next().await {
+            let Some(row) = row?.filter(|row| row.row_id == own.row_id) else { continue };
+            let looked_at = (row.begun_at + UNREADY_SECONDS + 1) * 1000;
+            let under_way = !row.lost && (!row.ready || row.behind);
+            if under_way && looked_at > now_ms() {
+                again = Some(again.unwrap_or(i64::MAX).min(looked_at));
+            } else if row.lost || !row.ready {
+                Box::pin(self.interrupt(&own.channel, &row)).await;
+            } else if row.behind && !self.deliver_to(&own.channel).await? {
+                again = Some(again.unwrap_or(i64::MAX).min(now_ms() + UNREADY_SECONDS * 1000));
+            }
+        }
+        Ok(again)
+    }
+
+    /// Delivers what is pending in a channel. False when somebody else is at it.
+    async fn deliver_to(&self, channel: &str) -> anyhow::Result<bool> {
+        let name = ChannelName::parse(channel).ok();
+        let Some(namespace) = name.and_then(|name| self.channels.namespace_of(&name)) else {
+            warn!(channel, "pending publications of a namespace that is no more");
+            return Ok(true);
+        };
+        self.deliver_pending(channel, namespace).await
     }
 
     async fn reschedule(
@@ -170,6 +202,7 @@ impl Publisher {
         id: &str,
         connection: &Connection,
         subscriptions: &[OwnSubscription],
+        again: Option<i64>,
     ) -> anyhow::Result<()> {
         let client = &self.channels.client;
         let due_at = |connection: &Connection, subscriptions: &[OwnSubscription]| {
@@ -184,11 +217,14 @@ impl Publisher {
                 .collect();
             connection.due_at(&left, client.expired_close_delay, client.expired_sub_close_delay)
         };
-        let due = due_at(connection, subscriptions);
+        let due = due_at(connection, subscriptions).min(again.unwrap_or(i64::MAX));
         self.table.reschedule(id, due).await?;
-        // one that began meanwhile may end earlier
-        if let Some((connection, subscriptions)) = self.table.connection_with_subscriptions(id).await? {
-            let earlier = due_at(&connection, &subscriptions);
+        // one that began meanwhile may end earlier, and is to be looked at in any case
+        if let Some((connection, now)) = self.table.connection_with_subscriptions(id).await? {
+            let is_known = |own: &OwnSubscription| subscriptions.iter().any(|known| known.row_id == own.row_id);
+            let began = now.iter().any(|own| own.active && !is_known(own));
+            let look = if began { now_ms() + UNREADY_SECONDS * 1000 } else { i64::MAX };
+            let earlier = due_at(&connection, &now).min(look);
             if earlier < due {
                 self.table.reschedule(id, earlier).await?;
             }
@@ -223,8 +259,4 @@ impl Publisher {
             }
         }
     }
-}
-
-fn seconds(duration: Duration) -> i64 {
-    i64::try_from(duration.as_secs()).unwrap_or(i64::MAX)
 }

@@ -18,13 +18,12 @@ mod publish;
 mod subscribe;
 mod users;
 
-pub use ending::EXPIRY_GRACE;
 pub use fan_out::{FanOut, FanOutTask};
 pub use gateway::{ApiGateway, Frame, Gateway, PostError};
 #[cfg(feature = "testing")]
 pub use gateway::{Recorded, Scripted};
-pub use keep::Swept;
 pub use history::{HistoryError, HistoryPage, HistoryQuery};
+pub use keep::Swept;
 pub use occupancy::Occupancy;
 pub use publish::{MAX_DATA_BYTES, Message, PublishError, PublishOptions, Published, Publisher, Timing, Version};
 pub use subscribe::{Begun, CatchUp, Grant, REPLY_BYTES, SubscribeCommand};

@@ -1,20 +1,11 @@
-use std::{
-    collections::BTreeMap,
-    sync::Arc,
-    time::Duration,
-};
+use std::{collections::BTreeMap, sync::Arc, time::Duration};
 
 use anyhow::Context as _;
 use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
 use signalbox_connections::{ConnectionTable, LogEntry, LogItem, LogState, LogWrite, PublishKey, WritePublication};
 use signalbox_protocol::{ClientInfo, Json, MAX_OUTBOUND_BYTES};
 
-use crate::{
-    batch::Batch,
-    deliver::Hold,
-    fan_out::FanOut,
-    gateway::Gateway,
-};
+use crate::{batch::Batch, deliver::Hold, fan_out::FanOut, gateway::Gateway};
 
 pub use signalbox_connections::Version;
 
@@ -272,7 +263,7 @@ impl Publisher {
             if let Some(hold) = held.take() {
                 let state = if nothing { LogState::Tombstone } else { LogState::Publication(item.clone()) };
                 let known = LogEntry { offset: head.offset, state };
-                published.delivered = self.deliver(hold, Some(known), rows).await?;
+                published.delivered = Box::pin(self.deliver(hold, Some(known), rows)).await?;
             }
             if published.duplicate && !published.delivered {
                 self.ensure_delivered(channel, namespace, published.offset).await?;
@@ -310,7 +301,8 @@ impl Publisher {
         let Some(head) = self.table.take_hold(channel, &holder, now_ms, self.timing.lease).await? else {
             return Ok(false);
         };
-        self.deliver(Hold::new(channel, &holder, &head, now_ms, self.timing, namespace), None, None).await
+        let hold = Hold::new(channel, &holder, &head, now_ms, self.timing, namespace);
+        Box::pin(self.deliver(hold, None, None)).await
     }
 
     /// To whoever is there, once, without a place in the history.
@@ -322,13 +314,8 @@ impl Publisher {
         options: &PublishOptions<'_>,
     ) -> anyhow::Result<Published> {
         let key = PublishKey { idempotency_key: options.idempotency_key, version: options.version };
-        let mut published = Published {
-            offset: 0,
-            epoch: String::new(),
-            duplicate: false,
-            suppressed: false,
-            delivered: true,
-        };
+        let mut published =
+            Published { offset: 0, epoch: String::new(), duplicate: false, suppressed: false, delivered: true };
         let claimed = if key == PublishKey::default() {
             LogWrite::Written
         } else {
@@ -360,11 +347,8 @@ fn item(channel: &str, namespace: &Namespace, message: &Message<'_>) -> Result<L
         return Err(PublishError::TooLarge);
     }
     // a delta subscription gets the data as a JSON string
-    let data_bytes = if namespace.allowed_delta_types.is_empty() {
-        data.len()
-    } else {
-        json(serde_json::to_string(data))?.len()
-    };
+    let data_bytes =
+        if namespace.allowed_delta_types.is_empty() { data.len() } else { json(serde_json::to_string(data))?.len() };
     let around = [item.tags.as_deref(), item.info.as_deref()].into_iter().flatten().map(str::len).sum::<usize>();
     if data_bytes + around + channel.len() + ENVELOPE > MAX_OUTBOUND_BYTES {
         return Err(PublishError::TooLarge);

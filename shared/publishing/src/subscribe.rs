@@ -9,13 +9,14 @@ use tracing::{debug, warn};
 
 use crate::{
     batch::Batch,
-    deliver::Stream,
-    ending::{EXPIRY_GRACE, Presence},
+    deliver::{Stream, UNREADY_SECONDS},
+    ending::Presence,
     gateway::{Frame, PostError},
     publish::{Publisher, now_ms},
 };
 
-/// Bytes of publications in a subscribe reply; what is more follows as pushes, which SDKs cannot tell apart.
+/// Bytes of publications in a subscribe reply that is alone in its frame; what is more follows as pushes, which SDKs cannot tell
+/// apart.
 pub const REPLY_BYTES: usize = 100 * 1024;
 
 /// How long a row that is behind is waited for: the invocation has 15 s for all of its frame.
@@ -111,12 +112,7 @@ impl CatchUp {
     }
 
     fn row(&self) -> Row<'_> {
-        Row {
-            connection_id: &self.connection_id,
-            channel: &self.channel,
-            shard: self.shard,
-            row_id: &self.row_id,
-        }
+        Row { connection_id: &self.connection_id, channel: &self.channel, shard: self.shard, row_id: &self.row_id }
     }
 }
 
@@ -148,13 +144,14 @@ impl Publisher {
         }
         let now_s = now_ms() / 1000;
         if !namespace.has_history() {
-            self.table.note_channel(channel, now_s).await?;
+            tokio::try_join!(self.table.note_channel(channel, now_s), self.have_looked_at(connection_id))?;
             return Ok(Begun::Reply(result, Box::new(catch_up)));
         }
         // the channel list may learn of it while the head is read
-        let (head, ()) = tokio::try_join!(
+        let (head, (), ()) = tokio::try_join!(
             self.table.head(channel, now_s, namespace.history_meta_ttl),
-            self.table.note_channel(channel, now_s)
+            self.table.note_channel(channel, now_s),
+            self.have_looked_at(connection_id)
         )?;
         if namespace.shards > head.shards {
             self.table.raise_shards(channel, namespace.shards, now_s, namespace.history_meta_ttl).await?;
@@ -181,7 +178,8 @@ impl Publisher {
                 let mut bytes = 0;
                 for publication in batch.for_reply(grant.delta, filter.as_deref())? {
                     bytes += publication_bytes(&publication);
-                    if bytes > command.reply_bytes && !result.publications.is_empty() {
+                    // not even the first, where the reply would be too large for its frame with it
+                    if bytes > command.reply_bytes {
                         at = publication.offset - 1;
                         break;
                     }
@@ -195,6 +193,12 @@ impl Publisher {
         }
         catch_up.at = Some((head, at));
         Ok(Begun::Reply(result, Box::new(catch_up)))
+    }
+
+    /// Should this invocation die before the row is ready, its client waits in vain, and on a quiet channel no deliverer finds out:
+    /// the keeper looks whether it came to an end ([`Publisher::sweep`]).
+    async fn have_looked_at(&self, connection_id: &str) -> anyhow::Result<()> {
+        self.table.lower_due(connection_id, now_ms() + UNREADY_SECONDS * 1000).await
     }
 
     async fn write_row(
@@ -217,7 +221,7 @@ impl Publisher {
             chan_info: client.chan_info.as_deref().map(serde_json::value::RawValue::get),
             expires_at: command.expires_at,
             sub_expires_at: command.subscription_expires_at,
-            sub_close_delay: Duration::from_secs(EXPIRY_GRACE.unsigned_abs()),
+            sub_close_delay: self.channels.client.expired_sub_close_delay,
             presence: grant.presence,
             join_leave: grant.join_leave,
             announced: grant.announced,
@@ -256,8 +260,7 @@ impl Publisher {
         // Up to `delivered` every place was written once: what is missing has expired. Above it a place may still be waited
         // for.
         let written = head.delivered.min(head.offset).max(request.offset);
-        let mut missed =
-            self.table.log(channel, &head.epoch, request.offset, written, now_ms() / 1000).await?;
+        let mut missed = self.table.log(channel, &head.epoch, request.offset, written, now_ms() / 1000).await?;
         if u64::try_from(missed.len())? != written - request.offset {
             return Ok(None);
         }
@@ -377,6 +380,7 @@ impl Publisher {
         let CatchUp { connection_id, channel, namespace, .. } = subscription;
         let patience = tokio::time::Instant::now() + PATIENCE;
         let mut pause = Duration::from_millis(20);
+        let mut ask_again = tokio::time::Instant::now();
         while tokio::time::Instant::now() < patience {
             match self.table.subscriber(connection_id, channel, subscription.shard).await? {
                 Some(row) if row.row_id == subscription.row_id => {
@@ -387,8 +391,10 @@ impl Publisher {
                 _ => return Ok(false),
             }
             let head = self.table.head(channel, now_ms() / 1000, namespace.history_meta_ttl).await?;
-            if !head.is_held(now_ms()) {
+            if !head.is_held(now_ms()) && tokio::time::Instant::now() >= ask_again {
                 self.deliver_pending(channel, namespace).await?;
+                // whoever posts itself has done it; workers are on their way
+                ask_again = tokio::time::Instant::now() + self.timing.lease / 5;
             }
             tokio::time::sleep(pause).await;
             pause = (pause * 2).min(self.timing.lease / 20);
@@ -412,11 +418,7 @@ impl Publisher {
 
     /// Subscribes a connection from the server's side, and tells the client with a `subscribe` push. False when it was
     /// subscribed, or is gone.
-    pub async fn subscribe_by_server(
-        &self,
-        command: SubscribeCommand<'_>,
-        data: Option<Json>,
-    ) -> anyhow::Result<bool> {
+    pub async fn subscribe_by_server(&self, command: SubscribeCommand<'_>, data: Option<Json>) -> anyhow::Result<bool> {
         let connection_id = command.connection_id;
         let (result, catch_up) = match self.begin_subscribe(SubscribeCommand { server_side: true, ..command }).await? {
             Begun::Reply(result, catch_up) => (result, catch_up),
@@ -431,9 +433,12 @@ impl Publisher {
             data: data.as_ref(),
         };
         let mut lines = vec![push.to_line()];
-        lines.extend(result.publications.iter().map(|publication| {
-            Push::Publication { channel: command.channel, publication }.to_line()
-        }));
+        lines.extend(
+            result
+                .publications
+                .iter()
+                .map(|publication| Push::Publication { channel: command.channel, publication }.to_line()),
+        );
         for frame in signalbox_protocol::join_frames(lines) {
             match self.post(connection_id, &Frame::new(frame)).await {
                 Ok(()) => {}

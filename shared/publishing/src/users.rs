@@ -245,9 +245,8 @@ impl Publisher {
     ) -> anyhow::Result<(Vec<UserConnection>, Option<PageStart>)> {
         let (connections, next) = self.table.bucket_connections(bucket, start).await?;
         let anonymous = connections.into_iter().filter(|connection| connection.user.as_deref() == Some(""));
-        let anonymous = anonymous.filter_map(|connection| {
-            Some(UserConnection { connection_id: connection.id, client: connection.client? })
-        });
+        let anonymous = anonymous
+            .filter_map(|connection| Some(UserConnection { connection_id: connection.id, client: connection.client? }));
         Ok((anonymous.collect(), next))
     }
 }

@@ -1,7 +1,10 @@
 use signalbox_connections::{LogItem, NewSubscription, PublishKey, Subscribed, Unsubscribed, WritePublication};
 use signalbox_publishing::Begun;
 
-use super::{world::{info, json_text}, *};
+use super::{
+    world::{info, json_text},
+    *,
+};
 
 #[tokio::test]
 async fn a_publication_reaches_every_subscriber_once_and_in_order() {

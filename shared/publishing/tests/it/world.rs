@@ -70,8 +70,7 @@ impl World {
 
     /// A publisher of the same world with other tables: those of one simulated invocation.
     pub(crate) fn invocation(&self, tables: &Tables) -> Publisher {
-        Publisher::new(tables.table.clone(), Gateway::Recorded(self.posts.clone()))
-            .with_channels(self.channels.clone())
+        Publisher::new(tables.table.clone(), Gateway::Recorded(self.posts.clone())).with_channels(self.channels.clone())
     }
 
     pub(crate) async fn connect(&self, id: &str) -> Connection {
@@ -152,7 +151,12 @@ impl World {
     }
 
     /// The first half, the reply not yet posted.
-    pub(crate) async fn begin(&self, id: &str, command_id: u32, request: &SubscribeRequest) -> (SubscribeResult, CatchUp) {
+    pub(crate) async fn begin(
+        &self,
+        id: &str,
+        command_id: u32,
+        request: &SubscribeRequest,
+    ) -> (SubscribeResult, CatchUp) {
         let info = info(id, "anna");
         let command = self.command(id, command_id, &info, request);
         match self.publisher.begin_subscribe(command).await.unwrap() {
