@@ -6,5 +6,8 @@ mod cloud;
 mod end_to_end;
 mod events;
 mod flow_connect;
+mod flow_expiry;
+mod flow_publish;
 mod flow_status;
+mod flow_subscribe;
 mod world;

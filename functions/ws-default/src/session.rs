@@ -1,9 +1,11 @@
 use std::{collections::BTreeMap, time::Duration};
 
+use serde_json::value::RawValue;
 use signalbox_connections::{Client, Connection, ConnectionState, OwnSubscription};
 use signalbox_lambda::now_ms;
 use signalbox_protocol::{
-    ClientInfo, Command, Disconnect, ErrorCode, Json, Outcome, Push, Reply, Request, join_frames,
+    ClientInfo, Command, Disconnect, ErrorCode, Json, MAX_OUTBOUND_BYTES, Outcome, Push, Reply, Request,
+    SubscribeResult, join_frames,
 };
 use signalbox_publishing::{CatchUp, Frame, PostError};
 use tokio::time::Instant;
@@ -55,9 +57,12 @@ pub(crate) struct Subscription {
     pub(crate) shard: u32,
 }
 
-impl From<&OwnSubscription> for Subscription {
-    fn from(own: &OwnSubscription) -> Self {
-        Self { command_id: own.command_id, active: own.active, server: own.server, shard: own.shard }
+impl Subscription {
+    /// One that has expired is over after its grace, whether somebody has noticed or not.
+    fn of(own: &OwnSubscription, grace: Duration) -> Self {
+        let end = own.expires_at.and_then(|at| at.checked_add_unsigned(grace.as_secs()));
+        let active = own.active && end.is_none_or(|end| end > now_ms() / 1000);
+        Self { command_id: own.command_id, active, server: own.server, shard: own.shard }
     }
 }
 
@@ -69,7 +74,7 @@ impl Viewer {
 
     /// As others see it, in a channel whose subscription token has `chan_info`.
     pub(crate) fn info(&self, chan_info: Option<Json>) -> ClientInfo {
-        let conn_info = self.client.info.clone().and_then(|json| serde_json::value::RawValue::from_string(json).ok());
+        let conn_info = self.client.info.clone().and_then(|json| RawValue::from_string(json).ok());
         ClientInfo { user: self.client.user.clone(), client: self.client.client.clone(), conn_info, chan_info }
     }
 }
@@ -120,27 +125,40 @@ impl<'a> Session<'a> {
         match commands {
             Ok(commands) if commands.len() > MAX_COMMANDS => end = Some(Disconnect::BAD_REQUEST),
             Ok(commands) => {
-                let mut bytes = 0;
                 for command in commands {
                     let id = command.id;
-                    bytes += lines.last().map_or(0, String::len);
-                    if bytes > MAX_REPLY_BYTES || Instant::now() >= self.answer_by {
+                    if lines.iter().map(String::len).sum::<usize>() > MAX_REPLY_BYTES
+                        || Instant::now() >= self.answer_by
+                    {
                         lines.push(Reply::error(id, ErrorCode::INTERNAL).to_line());
                         continue;
                     }
-                    match self.execute(command).await {
-                        Ok(outcome) => lines.push(Reply { id, outcome }.to_line()),
-                        Err(Refusal::Error(code)) => lines.push(Reply::error(id, code).to_line()),
+                    let (connects, channel) = match &command.request {
+                        Request::Connect(_) => (true, None),
+                        Request::Subscribe(request) => (false, Some(request.channel.clone())),
+                        _ => (false, None),
+                    };
+                    let code = match self.execute(command).await {
+                        Ok(outcome) => {
+                            lines.extend(lines_of(id, outcome, channel.as_deref()));
+                            continue;
+                        }
+                        Err(Refusal::Error(code)) => code,
                         Err(Refusal::Failed(cause)) => {
                             error!(command_id = id, error = format!("{cause:#}"), "command failed");
                             metrics::counter!("CommandFailed").increment(1);
-                            lines.push(Reply::error(id, ErrorCode::INTERNAL).to_line());
+                            ErrorCode::INTERNAL
                         }
                         Err(Refusal::Disconnect(disconnect)) => {
                             end = Some(disconnect);
                             break;
                         }
                         Err(Refusal::Gone) => return,
+                    };
+                    lines.push(Reply::error(id, code).to_line());
+                    if connects {
+                        // who is not let in is not listened to any further; the SDKs close the socket and come back
+                        return self.refuse_connect(&lines).await;
                     }
                 }
             }
@@ -158,6 +176,14 @@ impl<'a> Session<'a> {
             // the client may have its subscribe reply or not, and nobody would ever post to its row
             self.state.publisher.close(&self.connection_id).await;
         }
+    }
+
+    async fn refuse_connect(&self, lines: &[String]) {
+        if self.is_connected() {
+            // it was let in, and then one of its subscriptions failed
+            self.state.publisher.remove_gone(&self.connection_id).await;
+        }
+        self.answer(lines).await;
     }
 
     async fn execute(&mut self, command: Command) -> Result<Outcome, Refusal> {
@@ -202,7 +228,9 @@ impl<'a> Session<'a> {
             if let Some(viewer) = self.ready(connection)? {
                 self.is_viewer(viewer);
                 let own = own.unwrap_or_default();
-                self.subscriptions = Some(own.iter().map(|own| (own.channel.clone(), own.into())).collect());
+                let grace = self.state.channels.client.expired_sub_close_delay;
+                let known = own.iter().map(|own| (own.channel.clone(), Subscription::of(own, grace)));
+                self.subscriptions = Some(known.collect());
             } else {
                 tokio::time::sleep(READY_POLL).await;
             }
@@ -233,6 +261,22 @@ impl<'a> Session<'a> {
     pub(crate) async fn subscribed(&mut self, channel: &str) -> Result<bool, Refusal> {
         let (_, subscriptions) = self.subscriber().await?;
         Ok(subscriptions.get(channel).is_some_and(|subscription| subscription.active))
+    }
+
+    /// The connection as others see it in a channel: with what its subscription's token says, where it has one.
+    pub(crate) async fn info_in(&mut self, channel: &str) -> Result<ClientInfo, Refusal> {
+        let (viewer, subscriptions) = self.subscriber().await?;
+        let Some(subscription) = subscriptions.get(channel).filter(|subscription| subscription.active).copied() else {
+            return Ok(viewer.info(None));
+        };
+        let table = self.state.publisher.table();
+        let row = table.subscriber(&self.connection_id, channel, subscription.shard).await?;
+        Ok(viewer.info(row.and_then(|row| RawValue::from_string(row.chan_info?).ok())))
+    }
+
+    /// Whether a `connect` was accepted, as far as this frame knows.
+    pub(crate) fn is_connected(&self) -> bool {
+        self.viewer.is_some()
     }
 
     /// A later command of the same frame finds the subscription ended.
@@ -311,4 +355,32 @@ impl<'a> Session<'a> {
             Err(cause) => warn!(error = %cause, "connection was not closed"),
         }
     }
+}
+
+/// The lines that answer a command. A reply that is larger than a message hands its publications on as pushes, which the SDKs
+/// cannot tell from those in the reply; one that has none is refused.
+fn lines_of(id: u32, outcome: Outcome, channel: Option<&str>) -> Vec<String> {
+    let pushes = |channel: &str, result: &mut SubscribeResult| {
+        let publications = std::mem::take(&mut result.publications);
+        let line = |publication| Push::Publication { channel, publication: &publication }.to_line();
+        publications.into_iter().map(line).collect::<Vec<_>>()
+    };
+    let mut reply = Reply { id, outcome };
+    let line = reply.to_line();
+    if line.len() <= MAX_OUTBOUND_BYTES {
+        return vec![line];
+    }
+    let behind: Vec<String> = match (&mut reply.outcome, channel) {
+        (Outcome::Subscribe(result), Some(channel)) => pushes(channel, result),
+        (Outcome::Connect(result), _) => {
+            result.subs.iter_mut().flat_map(|(channel, result)| pushes(channel, result)).collect()
+        }
+        _ => Vec::new(),
+    };
+    let line = reply.to_line();
+    if line.len() > MAX_OUTBOUND_BYTES {
+        warn!(command_id = id, bytes = line.len(), "reply is larger than a message");
+        return vec![Reply::error(id, ErrorCode::LIMIT_EXCEEDED).to_line()];
+    }
+    [vec![line], behind].concat()
 }

@@ -10,7 +10,7 @@ use signalbox_protocol::{
 use signalbox_publishing::{Begun, Grant, REPLY_BYTES, SubscribeCommand};
 use tracing::{info, warn};
 
-use super::{channel, refresh::ttl};
+use super::refresh::ttl;
 use crate::session::{Refusal, Session, Subscription, Viewer};
 
 pub(crate) const VERSION: &str = concat!("signalbox ", env!("CARGO_PKG_VERSION"));
@@ -26,7 +26,23 @@ struct ServerSide {
     overrides: Overrides,
 }
 
+/// Of a connection that is connected any second `connect` is a bad request, whatever its token.
 pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &ConnectRequest) -> Result<Outcome, Refusal> {
+    if session.is_connected() {
+        return Err(Disconnect::BAD_REQUEST.into());
+    }
+    let connected = connect(session, id, request).await;
+    if let Err(Refusal::Error(_) | Refusal::Disconnect(_)) = connected
+        && !session.is_connected()
+        && let Some(connection) = session.state.publisher.table().connection(&session.connection_id).await?
+        && connection.client().is_some()
+    {
+        return Err(Disconnect::BAD_REQUEST.into());
+    }
+    connected
+}
+
+async fn connect(session: &mut Session<'_>, id: u32, request: &ConnectRequest) -> Result<Outcome, Refusal> {
     let config = &session.state.channels.client;
     let now = now_ms() / 1000;
     let token = verify(session, request, now).await?;
@@ -121,7 +137,13 @@ fn server_side(
         subscriptions.insert(channel.clone(), ServerSide { info, data, overrides });
     }
     if let Some(personal) = session.state.channels.personal_channel(&token.user) {
-        subscriptions.entry(personal.as_str().to_owned()).or_default();
+        subscriptions.insert(personal.as_str().to_owned(), ServerSide::default());
+    }
+    subscriptions.remove("");
+    for name in subscriptions.keys() {
+        // whoever signed the token is believed, also where `channel_regex` would not have the name
+        let name = super::name(name)?;
+        session.state.channels.namespace_of(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?;
     }
     for name in request.subs.keys().filter(|name| !subscriptions.contains_key(*name)).cloned().collect::<Vec<_>>() {
         let parsed = ChannelName::parse(name.as_str()).map_err(|_| Disconnect::BAD_REQUEST)?;
@@ -146,7 +168,8 @@ async fn subscribe(
     // all of them go out in one reply
     let reply_bytes = REPLY_BYTES / subscriptions.len().max(1);
     for (name, subscription) in subscriptions {
-        let (name, namespace) = channel(state, &name)?;
+        let name = super::name(&name)?;
+        let namespace = state.channels.namespace_of(&name).ok_or(ErrorCode::UNKNOWN_CHANNEL)?;
         let namespace = subscription.overrides.apply(namespace);
         let nowhere = SubscribeRequest::default();
         let position = request.subs.get(name.as_str()).unwrap_or(&nowhere);

@@ -5,7 +5,7 @@ use signalbox_protocol::{
 };
 use tracing::{info, warn};
 
-use super::{channel, connect::VERSION};
+use super::connect::VERSION;
 use crate::session::{Refusal, Session};
 
 /// A new connection token, of the same user.
@@ -22,6 +22,12 @@ pub(crate) async fn connection(session: &mut Session<'_>, request: &RefreshReque
     };
     if token.user != viewer.user() {
         return Err(Disconnect::INVALID_TOKEN.into());
+    }
+    let (_, subscriptions) = session.subscriber().await?;
+    let is_on = |channel: &String| subscriptions.get(channel).is_some_and(|subscription| subscription.active);
+    if !token.subs.keys().chain(&token.channels).all(is_on) {
+        // the server makes its subscriptions at connect: the client comes back and gets them
+        return Err(Disconnect::INSUFFICIENT_STATE.into());
     }
     let info = token.info.as_deref().map(serde_json::value::RawValue::get);
     let delay = session.state.channels.client.expired_close_delay;
@@ -44,10 +50,13 @@ pub(crate) async fn subscription(session: &mut Session<'_>, request: &SubRefresh
     if request.channel.is_empty() {
         return Err(Disconnect::BAD_REQUEST.into());
     }
-    let viewer = session.viewer().await?;
-    let (name, _) = channel(session.state, &request.channel)?;
-    if !session.subscribed(name.as_str()).await? {
+    let (viewer, subscriptions) = session.subscriber().await?;
+    let Some(subscription) = subscriptions.get(&request.channel).filter(|subscription| subscription.active) else {
         return Err(ErrorCode::PERMISSION_DENIED.into());
+    };
+    if subscription.server {
+        // it has no token of its own
+        return Err(Disconnect::BAD_REQUEST.into());
     }
     if request.token.is_empty() {
         return Err(ErrorCode::BAD_REQUEST.into());
@@ -58,13 +67,13 @@ pub(crate) async fn subscription(session: &mut Session<'_>, request: &SubRefresh
         Err(TokenError::Expired) => return Err(ErrorCode::EXPIRED.into()),
         Err(error) => return Err(unverified(&error)),
     };
-    if !token.is_for(name.as_str(), viewer.user(), &viewer.client.client) {
+    if !token.is_for(&request.channel, viewer.user(), &viewer.client.client) {
         return Err(Disconnect::INVALID_TOKEN.into());
     }
     let info = token.info.as_deref().map(serde_json::value::RawValue::get);
     let delay = session.state.channels.client.expired_sub_close_delay;
     let table = session.state.publisher.table();
-    if !table.refresh_subscription(&session.connection_id, name.as_str(), token.expires_at, info, delay).await? {
+    if !table.refresh_subscription(&session.connection_id, &request.channel, token.expires_at, info, delay).await? {
         return Err(ErrorCode::PERMISSION_DENIED.into());
     }
     Ok(Outcome::SubRefresh(SubRefreshResult { expires: token.expires_at.is_some(), ttl: ttl(token.expires_at, now) }))

@@ -5,16 +5,29 @@ use signalbox_protocol::{Disconnect, ErrorCode, Json, Outcome, SubscribeRequest}
 use signalbox_publishing::{Begun, Grant, REPLY_BYTES, SubscribeCommand};
 use tracing::{info, warn};
 
-use super::channel;
+use super::{name, namespace};
 use crate::{
     State,
     session::{Refusal, Session, Subscription, Viewer},
 };
 
-/// Checks in Centrifugo's order: name, kind, private, token, what the namespace allows, what was subscribed to before.
+/// `type` of a shared poll, which is not served; 1 to 3 are maps, which no namespace here has.
+const SHARED_POLL: i32 = 4;
+
+/// Refused in Centrifugo's order: what is no request, a name that is too long, what was subscribed to before, how many there are,
+/// the namespace, its names, the kind of subscription, then who may.
 pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeRequest) -> Result<Outcome, Refusal> {
     let state = session.state;
-    let (name, namespace) = channel(state, &request.channel)?;
+    if request.channel.is_empty() {
+        return Err(Disconnect::BAD_REQUEST.into());
+    }
+    if request.kind == SHARED_POLL {
+        return Err(ErrorCode::NOT_AVAILABLE.into());
+    }
+    if !["", DeltaType::Fossil.as_str()].contains(&request.delta.as_str()) {
+        return Err(Disconnect::BAD_REQUEST.into());
+    }
+    let name = name(&request.channel)?;
     let (viewer, subscriptions) = session.subscriber().await?;
     let earlier = subscriptions.get(name.as_str()).copied();
     let subscribed = subscriptions.values().filter(|subscription| subscription.active).count();
@@ -29,6 +42,7 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
     if earlier.is_none_or(|earlier| !earlier.active) && subscribed >= limit {
         return Err(ErrorCode::LIMIT_EXCEEDED.into());
     }
+    let namespace = namespace(state, &name)?;
     if request.kind != 0 {
         return Err(ErrorCode::PERMISSION_DENIED.into());
     }
