@@ -15,8 +15,13 @@ TARGET        := $(or $(TARGET_$(ARCHITECTURE)),$(error ARCHITECTURE must be arm
 
 FUNCTIONS := ws-connect ws-disconnect ws-default zabbix-webhook status-router api keeper fanout recorder query migrate
 
+# A function with channels that it cannot read does not start: better no build.
+.PHONY: channels
+channels:
+	cargo local check-channels channels.json
+
 .PHONY: functions
-functions:
+functions: channels
 	@# SAM shows standard output as it comes and keeps the other for the end
 	cargo lambda build --release --locked $(TARGET) $(addprefix --package ,$(FUNCTIONS)) 2>&1
 

@@ -35,10 +35,14 @@ pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>, StartError> {
     Ok(names)
 }
 
-/// Fails where [`bundle`] would, before anything is started.
-pub(crate) fn check_sources(workspace: &Workspace, template: &Path, channels: &Path) -> Result<(), StartError> {
+/// Fails where [`bundle`] would, before anything is started; what is in the channels' file.
+pub(crate) fn check_sources(
+    workspace: &Workspace,
+    template: &Path,
+    channels: &Path,
+) -> Result<ChannelsConfig, StartError> {
     rewrite_template(&read_template(template)?, &names(workspace)?)?;
-    read_channels(channels).map(drop)
+    read_channels(channels).map(|(_, config)| config)
 }
 
 fn read_template(path: &Path) -> Result<String, StartError> {
@@ -62,7 +66,8 @@ pub(crate) fn build(
             None => command.env_remove(name),
         };
     }
-    command.args(["build", "--workspace", "--bins"]).current_dir(&workspace.root);
+    // all but what measures them
+    command.args(["build", "--workspace", "--exclude", "signalbox-bench", "--bins"]).current_dir(&workspace.root);
     if quiet {
         return run(&mut command, "cargo build", log, interrupt);
     }
@@ -97,7 +102,7 @@ pub(crate) fn bundle(
 ) -> Result<Bundle, StartError> {
     let names = names(workspace)?;
     let rewritten = rewrite_template(&read_template(template)?, &names)?;
-    let channels = read_channels(channels)?;
+    let (channels, _) = read_channels(channels)?;
     let build = state.path("build");
     let trouble = |error: std::io::Error| StartError::failed("packing the functions", error);
     fs::create_dir_all(build.join("bin")).map_err(trouble)?;
@@ -165,14 +170,15 @@ fn rewrite_template(source: &str, names: &[String]) -> Result<String, StartError
     Ok(lines.join("\n") + "\n")
 }
 
-fn read_channels(path: &Path) -> Result<Vec<u8>, StartError> {
+/// The file as it is, and what is in it.
+pub(crate) fn read_channels(path: &Path) -> Result<(Vec<u8>, ChannelsConfig), StartError> {
     let trouble = |error: String| {
         StartError::new(format!("{} cannot be used: {error}", path.display()), "see docs/CONFIG.md for its format")
     };
     let content = fs::read_to_string(path).map_err(|error| trouble(error.to_string()))?;
     // A function that cannot read its channels would only say so in its log.
-    ChannelsConfig::parse(&content).map_err(|error| trouble(error.to_string()))?;
-    Ok(content.into_bytes())
+    let config = ChannelsConfig::parse(&content).map_err(|error| trouble(error.to_string()))?;
+    Ok((content.into_bytes(), config))
 }
 
 /// Gives this build's binary a name of its own in the state. Cargo replaces the file when it builds anew and never

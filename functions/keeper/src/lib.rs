@@ -92,11 +92,8 @@ async fn heal(publisher: &Publisher, until: Instant) -> anyhow::Result<()> {
 }
 
 async fn sweep(publisher: &Publisher, until: Instant) -> anyhow::Result<()> {
-    let swept: Vec<_> = stream::iter(0..BUCKETS)
-        .map(|bucket| publisher.sweep(bucket, until))
-        .buffer_unordered(AT_ONCE)
-        .collect()
-        .await;
+    let swept: Vec<_> =
+        stream::iter(0..BUCKETS).map(|bucket| publisher.sweep(bucket, until)).buffer_unordered(AT_ONCE).collect().await;
     let (swept, failed): (Vec<_>, Vec<_>) = swept.into_iter().partition(Result::is_ok);
     let swept = swept.into_iter().flatten().fold(Swept::default(), |all, bucket| Swept {
         stale: all.stale + bucket.stale,
