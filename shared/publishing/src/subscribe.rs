@@ -2,7 +2,7 @@ use std::time::Duration;
 
 use signalbox_channels::Namespace;
 use signalbox_connections::{
-    Head, LogEntry, LogPage, MadeReady, NewSubscription, Row, ServerSubscribed, Subscribed, shard_of,
+    Head, LogEntry, LogPage, MadeReady, NewSubscription, Row, ServerSubscribed, Subscribed, Subscriber, shard_of,
 };
 use signalbox_protocol::{ClientInfo, ErrorCode, Filter, Json, Publication, Push, SubscribeRequest, SubscribeResult};
 use tracing::{debug, warn};
@@ -120,6 +120,31 @@ impl Publisher {
     /// The first half of a subscribe: the row is written, not ready, and the reply made. A push that comes before the reply
     /// would be dropped by the SDKs, so nobody posts to the row until [`Publisher::catch_up`] made it ready.
     pub async fn begin_subscribe(&self, command: SubscribeCommand<'_>) -> anyhow::Result<Begun> {
+        let begun = self.begin(command).await;
+        if begun.is_err() {
+            self.undo(&command).await;
+        }
+        begun
+    }
+
+    /// Takes back a subscribe that failed. Its client is told to try again, and "already subscribed" would then be the end of it.
+    async fn undo(&self, command: &SubscribeCommand<'_>) {
+        let SubscribeCommand { connection_id, channel, namespace, server_side, command_id, .. } = *command;
+        let undone = async {
+            let row = self.table.subscriber(connection_id, channel, shard_of(connection_id, namespace.shards)).await?;
+            let ours = |row: &Subscriber| row.server == server_side && (server_side || row.command_id == command_id);
+            if let Some(row) = row.filter(|row| !row.ready && ours(row)) {
+                self.table.end_row(channel, &row).await?;
+            }
+            anyhow::Ok(())
+        };
+        if let Err(cause) = undone.await {
+            warn!(channel, connection_id, error = format!("{cause:#}"), "subscribe that failed was not taken back");
+            self.close(connection_id).await;
+        }
+    }
+
+    async fn begin(&self, command: SubscribeCommand<'_>) -> anyhow::Result<Begun> {
         let SubscribeCommand { connection_id, channel, request, namespace, grant, .. } = command;
         let shard = shard_of(connection_id, namespace.shards);
         let filter = grant.filter.map(serde_json::to_string).transpose()?;
