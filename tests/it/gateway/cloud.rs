@@ -1,25 +1,30 @@
 //! The real handlers behind the simulated gateway.
 
 use std::{
-    future::Future,
-    panic::{AssertUnwindSafe, catch_unwind, resume_unwind},
-    sync::Arc,
+    sync::{Arc, Mutex},
     time::Duration,
 };
 
-use serde_json::Value;
+use serde_json::{Value, json};
 use signalbox_auth::TokenVerifier;
 use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
-use signalbox_connections::ConnectionTable;
-use signalbox_publishing::{Published, Publisher};
+use signalbox_connections::{ConnectionTable, LogState};
+use signalbox_publishing::{FanOut, FanOutTask, Publisher};
 
 use super::{
     dynamo::{Dynamo, DynamoWeather},
     schedule::{Death, Handle, Schedule},
-    sdk::{Options, Sdk, Wanted},
+    sdk::{Options, Sdk, Tokens, Wanted},
     sockets::{Event, Route, Routes, Sockets, Weather},
+    workers::{Workers, WorkersWeather},
 };
 use crate::world::{ORIGIN, TOKEN_SECRET, socket_event, token};
+
+const API_KEY: &str = "key-of-the-server-api";
+/// `Timeout` of `api` in template.yaml.
+const API_INVOCATION: Duration = Duration::from_secs(30);
+/// The keeper's schedule, and its `Timeout`.
+const MINUTE: Duration = Duration::from_mins(1);
 
 /// Everything that a deployed stack is, in one process and one seed.
 #[derive(Clone)]
@@ -27,9 +32,12 @@ pub(crate) struct Cloud {
     pub(crate) schedule: Schedule,
     pub(crate) dynamo: Dynamo,
     pub(crate) sockets: Sockets,
+    pub(crate) workers: Workers,
     pub(crate) table: ConnectionTable,
     pub(crate) publisher: Publisher,
-    pub(crate) channels: ChannelsConfig,
+    pub(crate) channels: Arc<ChannelsConfig>,
+    api: Arc<api::State>,
+    kill: Arc<Mutex<f64>>,
 }
 
 /// What is not as usual.
@@ -37,6 +45,9 @@ pub(crate) struct Cloud {
 pub(crate) struct Weathers {
     pub(crate) dynamo: DynamoWeather,
     pub(crate) sockets: Weather,
+    pub(crate) workers: WorkersWeather,
+    /// An API request or a keeper's minute is killed at one of its first forty requests.
+    pub(crate) kill: f64,
 }
 
 impl Weathers {
@@ -57,40 +68,56 @@ impl Weathers {
                 no_disconnect: 0.1,
                 ..Weather::default()
             },
+            workers: WorkersWeather { again: 0.1, ..WorkersWeather::default() },
+            kill: 0.0,
         }
     }
 
     /// And invocations die.
     pub(crate) fn deadly() -> Self {
         let rough = Self::rough();
-        Self { sockets: Weather { kill: 0.2, no_disconnect: 0.3, ..rough.sockets }, ..rough }
+        Self {
+            sockets: Weather { kill: 0.1, no_disconnect: 0.3, ..rough.sockets },
+            workers: WorkersWeather { kill: 0.2, ..rough.workers },
+            kill: 0.3,
+            ..rough
+        }
     }
 }
 
 impl Cloud {
     /// A stack with these `channels.json`.
     pub(crate) fn new(schedule: &Schedule, channels: &str) -> Self {
-        let channels = ChannelsConfig::parse(channels).unwrap();
+        let channels = Arc::new(ChannelsConfig::parse(channels).unwrap());
         let dynamo = Dynamo::new(schedule);
         let sockets = Sockets::new(schedule);
         let table = dynamo.connections();
-        let publisher = Publisher::new(table.clone(), sockets.gateway());
-        let cloud = Self { schedule: schedule.clone(), dynamo, sockets, table, publisher, channels };
+        let workers = Workers::new(schedule);
+        let publisher = Publisher::new(table.clone(), sockets.gateway())
+            .with_fan_out(FanOut::Recorded(workers.sent()))
+            .with_channels(channels.clone());
+        let api = api::State::new(publisher.clone(), channels.clone(), Some(API_KEY), "test").unwrap();
+        let schedule = schedule.clone();
+        let api = Arc::new(api);
+        let cloud = Self { schedule, dynamo, sockets, workers, table, publisher, channels, api, kill: Arc::default() };
         cloud.sockets.set_routes(cloud.routes());
         cloud
     }
 
     fn routes(&self) -> Routes {
         fn event(event: &Event) -> aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest {
-            socket_event(&event.connection_id, event.kind, event.body.as_deref(), event.origin.as_deref())
+            let mut request = socket_event(&event.connection_id, event.kind, event.body.as_deref(), event.origin.as_deref());
+            request.request_context.identity.source_ip = Some(event.source_ip.clone());
+            request
         }
-        let connect = Arc::new(ws_connect::State::new(self.table.clone(), ORIGIN));
-        let disconnect = Arc::new(ws_disconnect::State::new(self.table.clone()));
+        let connect = Arc::new(ws_connect::State::new(self.table.clone(), ORIGIN, self.channels.client.clone()));
+        let disconnect = Arc::new(ws_disconnect::State { publisher: self.publisher.clone() });
         let default = Arc::new(ws_default::State {
             publisher: self.publisher.clone(),
             status: self.dynamo.status(),
             channels: self.channels.clone(),
             tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
+            subscription_tokens: None,
             allow_anonymous: false,
         });
         let connect: Route = Arc::new(move |e| {
@@ -115,14 +142,21 @@ impl Cloud {
     pub(crate) fn set_weather(&self, weathers: Weathers) {
         self.dynamo.set_weather(weathers.dynamo);
         self.sockets.set_weather(weathers.sockets);
+        self.workers.set_weather(weathers.workers);
+        *self.kill.lock().unwrap() = weathers.kill;
     }
 
     /// A client of that user, not connected.
     pub(crate) fn client(&self, user: &str, eager: bool) -> Sdk {
         let signed = token(user);
+        self.client_with(user, eager, Arc::new(move || signed.clone()))
+    }
+
+    /// A client whose tokens come from `tokens`, not connected.
+    pub(crate) fn client_with(&self, user: &str, eager: bool, token: Tokens) -> Sdk {
         let options = Options {
             name: user.to_owned(),
-            token: Arc::new(move || signed.clone()),
+            token,
             origin: Some(ORIGIN.to_owned()),
             source_ip: "192.0.2.1".to_owned(),
             eager,
@@ -132,8 +166,13 @@ impl Cloud {
 
     /// A connected client with a subscription.
     pub(crate) fn subscriber(&self, user: &str, channel: &str) -> Sdk {
+        self.subscriber_with(user, channel, Wanted::default())
+    }
+
+    /// A connected client with a subscription that asks for something.
+    pub(crate) fn subscriber_with(&self, user: &str, channel: &str, wanted: Wanted) -> Sdk {
         let client = self.client(user, self.schedule.draw(fastrand::Rng::bool));
-        client.subscribe(channel, Wanted::default());
+        client.subscribe(channel, wanted);
         client.connect();
         client
     }
@@ -142,22 +181,79 @@ impl Cloud {
         self.channels.namespace_of(&ChannelName::parse(channel).unwrap()).unwrap().clone()
     }
 
-    /// An invocation that publishes from the server's side.
-    pub(crate) fn publish(
-        &self,
-        channel: &str,
-        data: Value,
-        key: Option<String>,
-        death: Option<Death>,
-    ) -> Handle<Option<Published>> {
-        let (publisher, namespace) = (self.publisher.clone(), self.namespace(channel));
-        let (name, channel) = (format!("publish {data}"), channel.to_owned());
-        self.schedule.spawn(name, death, async move {
-            let data = serde_json::value::to_raw_value(&data).unwrap();
-            let published = publisher.publish(&channel, &namespace, &data, key.as_deref());
-            let published = tokio::time::timeout(Duration::from_secs(30), published).await;
-            published.ok().and_then(Result::ok)
+    /// A request of the server API, in an invocation of its own: the result, or the error with its code. `None` when the invocation
+    /// was killed or Lambda's time for it was over.
+    pub(crate) fn api(&self, method: &str, body: Value, death: Option<Death>) -> Handle<Option<Result<Value, i64>>> {
+        let request = lambda_http::http::Request::post(format!("https://x.example/api/{method}"))
+            .header("x-api-key", API_KEY)
+            .body(lambda_http::Body::Text(body.to_string()))
+            .unwrap();
+        let api = self.api.clone();
+        self.schedule.spawn_local(format!("{method} {}", body["data"]), death, move || async move {
+            let response = tokio::time::timeout(API_INVOCATION, api::handle(&api, request)).await.ok()?;
+            let lambda_http::Body::Text(text) = response.body() else { panic!("no text: {response:?}") };
+            assert_eq!(response.status(), 200, "{text}");
+            let mut answer: Value = serde_json::from_str(text).unwrap();
+            Some(match answer["error"]["code"].as_i64() {
+                Some(code) => Err(code),
+                None => Ok(answer["result"].take()),
+            })
         })
+    }
+
+    /// Publishes through the server API.
+    pub(crate) fn publish(&self, channel: &str, data: &Value) -> Handle<Option<Result<Value, i64>>> {
+        self.api("publish", json!({"channel": channel, "data": data}), None)
+    }
+
+    /// A death as the weather has it.
+    pub(crate) fn death(&self) -> Option<Death> {
+        let probability = *self.kill.lock().unwrap();
+        let dies = self.schedule.chance(probability);
+        dies.then(|| self.schedule.draw(|rng| Death { gate: rng.usize(..40), after: rng.bool() }))
+    }
+
+    /// Begins the keeper's minutes; each may die.
+    pub(crate) fn start_keeper(&self) {
+        let this = self.clone();
+        let state = Arc::new(keeper::State { publisher: self.publisher.clone() });
+        self.schedule.spawn_background("EventBridge", async move {
+            // EventBridge Scheduler is as exact as a minute
+            let first = this.schedule.draw(|rng| rng.u64(..60_000));
+            tokio::time::sleep(Duration::from_millis(first)).await;
+            for minute in 0.. {
+                let (state, death) = (state.clone(), this.death());
+                let time = jiff::Timestamp::from_millisecond(signalbox_clock::now_ms()).unwrap();
+                this.schedule.spawn_local(format!("keeper {minute}"), death, move || async move {
+                    // a minute that fails is followed by another
+                    let _ = tokio::time::timeout(MINUTE, keeper::handle(&state, keeper::Tick { time })).await;
+                });
+                tokio::time::sleep(MINUTE).await;
+            }
+        });
+    }
+
+    /// Begins the workers of the fan-out queue.
+    pub(crate) fn start_workers(&self) {
+        let (publisher, channels) = (self.publisher.clone(), self.channels.clone());
+        self.workers.start(Arc::new(move |body: String| {
+            let (publisher, channels) = (publisher.clone(), channels.clone());
+            Box::pin(async move {
+                let task: FanOutTask = serde_json::from_str(&body)?;
+                publisher.work(&channels, &task).await
+            })
+        }));
+    }
+
+    /// Waits until nothing is under way and no task is waiting.
+    pub(crate) async fn settled(&self) {
+        loop {
+            self.schedule.settled().await;
+            if self.workers.idle() {
+                return;
+            }
+            tokio::time::sleep(Duration::from_millis(100)).await;
+        }
     }
 
     /// The publications of a channel by their offsets, `None` for a tombstone, and its top and epoch.
@@ -167,7 +263,13 @@ impl Cloud {
         let log = self.table.log(channel, &head.epoch, 0, head.offset, 0).await.unwrap();
         let entries = log
             .into_iter()
-            .map(|entry| (entry.offset, entry.data.map(|data| serde_json::from_str(&data).unwrap())))
+            .map(|entry| {
+                let data = match entry.state {
+                    LogState::Publication(item) => Some(serde_json::from_str(&item.data).unwrap()),
+                    LogState::Tombstone | LogState::Expired => None,
+                };
+                (entry.offset, data)
+            })
             .collect();
         Truth { channel: channel.to_owned(), epoch: head.epoch, top: head.offset, delivered: head.delivered, entries }
     }
@@ -181,61 +283,4 @@ pub(crate) struct Truth {
     pub(crate) top: u64,
     pub(crate) delivered: u64,
     pub(crate) entries: std::collections::BTreeMap<u64, Option<Value>>,
-}
-
-/// Runs `property` once for each seed. What fails is run again with a trace, and names its seed.
-///
-/// `SIGNALBOX_SEED` runs that one alone; `SIGNALBOX_SCHEDULES` is a factor on the number of seeds.
-pub(crate) fn for_seeds<Fut>(name: &str, seeds: u64, property: impl Fn(Schedule) -> Fut)
-where
-    Fut: Future<Output = ()>,
-{
-    let first = name.bytes().fold(7_u64, |sum, byte| sum.wrapping_mul(31).wrapping_add(u64::from(byte))) % 1_000_000;
-    let only = number("SIGNALBOX_SEED");
-    let seeds = match only {
-        Some(seed) => seed..seed + 1,
-        None => first..first + seeds * number("SIGNALBOX_SCHEDULES").unwrap_or(1),
-    };
-    for seed in seeds {
-        let run = |traced: bool| {
-            let runtime =
-                tokio::runtime::Builder::new_current_thread().enable_time().start_paused(true).build().unwrap();
-            let outcome = runtime.block_on(async {
-                let schedule = Schedule::new(seed, traced);
-                let work = schedule.run(property(schedule.clone()));
-                let outcome = CatchUnwind(Box::pin(work)).await;
-                let panics = schedule.panics();
-                let outcome = outcome.and_then(|()| {
-                    catch_unwind(AssertUnwindSafe(|| assert!(panics.is_empty(), "an actor panicked: {panics:?}")))
-                });
-                (outcome, schedule.trace())
-            });
-            outcome
-        };
-        let (outcome, _) = run(only.is_some() && std::env::var_os("SIGNALBOX_TRACE").is_some());
-        if let Err(panic) = outcome {
-            let (_, trace) = run(true);
-            let from = trace.len().saturating_sub(400);
-            println!("{}\nSIGNALBOX_SEED={seed} repeats it", trace[from..].join("\n"));
-            resume_unwind(panic);
-        }
-    }
-}
-
-fn number(variable: &str) -> Option<u64> {
-    std::env::var(variable).ok().map(|text| text.parse().expect("a number"))
-}
-
-/// Catches a panic of the test itself, so that its seed can be told.
-struct CatchUnwind<F>(std::pin::Pin<Box<F>>);
-
-impl<F: Future> Future for CatchUnwind<F> {
-    type Output = std::thread::Result<F::Output>;
-
-    fn poll(mut self: std::pin::Pin<&mut Self>, cx: &mut std::task::Context<'_>) -> std::task::Poll<Self::Output> {
-        match catch_unwind(AssertUnwindSafe(|| self.0.as_mut().poll(cx))) {
-            Ok(polled) => polled.map(Ok),
-            Err(panic) => std::task::Poll::Ready(Err(panic)),
-        }
-    }
 }

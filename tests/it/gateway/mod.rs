@@ -5,4 +5,6 @@ pub(crate) mod dynamo;
 pub(crate) mod oracle;
 pub(crate) mod schedule;
 pub(crate) mod sdk;
+pub(crate) mod seeds;
 pub(crate) mod sockets;
+pub(crate) mod workers;

@@ -21,7 +21,7 @@ use std::{
     time::Duration,
 };
 
-use futures::{future::BoxFuture, task::AtomicWaker};
+use futures::{future::LocalBoxFuture, task::AtomicWaker};
 use tokio::time::Instant;
 
 /// Where an actor is to die.
@@ -51,6 +51,78 @@ enum Order {
     Priorities { change: f64 },
     /// Mostly one after the other, with interruptions.
     Turns { interrupt: f64 },
+    /// As a [`Plan`] has it.
+    Planned,
+}
+
+/// One interleaving of all there are within bounds: [`Plan::next`] is another one, until all were had.
+///
+/// An actor goes on until it waits for something or is done; the bounds say how often it may be interrupted before that, and how
+/// often a request takes so long that a lease runs out meanwhile (Musuvathi and Qadeer 2007, "iterative context bounding").
+#[derive(Debug, Clone)]
+pub(crate) struct Plan {
+    interruptions: usize,
+    stalls: usize,
+    stall: Duration,
+    /// What was chosen at each step, and of how many.
+    chosen: Vec<(usize, usize)>,
+    step: usize,
+    interrupted: usize,
+    stalled: usize,
+    last: Option<usize>,
+}
+
+impl Plan {
+    /// The first one. A stall is so long.
+    pub(crate) fn new(interruptions: usize, stalls: usize, stall: Duration) -> Self {
+        let (chosen, last) = (Vec::new(), None);
+        Self { interruptions, stalls, stall, chosen, step: 0, interrupted: 0, stalled: 0, last }
+    }
+
+    /// The one after this, which was run; `None` after the last.
+    pub(crate) fn next(mut self) -> Option<Self> {
+        self.chosen.truncate(self.step);
+        loop {
+            let (choice, of) = self.chosen.pop()?;
+            if choice + 1 < of {
+                self.chosen.push((choice + 1, of));
+                let Self { interruptions, stalls, stall, chosen, .. } = self;
+                return Some(Self { chosen, ..Self::new(interruptions, stalls, stall) });
+            }
+        }
+    }
+
+    fn choose(&mut self, of: usize) -> usize {
+        let step = self.step;
+        self.step += 1;
+        if step == self.chosen.len() {
+            self.chosen.push((0, of));
+        }
+        let (choice, had) = self.chosen[step];
+        assert_eq!(had, of, "the same choices lead to the same situation");
+        choice
+    }
+
+    /// Which of the points, in the order in which they were come to, goes on; or is to wait so long.
+    fn decide(&mut self, points: &[Point]) -> (usize, Option<Duration>) {
+        let own = self.last.and_then(|last| points.iter().position(|point| point.actor == last));
+        // its own first, then the others
+        let mut order: Vec<usize> = own.into_iter().collect();
+        if own.is_none() || self.interrupted < self.interruptions {
+            order.extend((0..points.len()).filter(|index| Some(points[*index].actor) != self.last));
+        }
+        let stallable = if self.stalled < self.stalls { order.len() } else { 0 };
+        let choice = self.choose(order.len() + stallable);
+        let index = order[choice % order.len()];
+        self.interrupted += usize::from(own.is_some() && Some(points[index].actor) != self.last);
+        self.last = Some(points[index].actor);
+        if choice < order.len() {
+            return (index, None);
+        }
+        self.stalled += 1;
+        self.last = None;
+        (index, Some(self.stall))
+    }
 }
 
 #[derive(Clone)]
@@ -65,12 +137,13 @@ struct Shared {
 struct State {
     rng: fastrand::Rng,
     order: Order,
+    plan: Option<Plan>,
     next_actor: usize,
     next_point: u64,
     /// Who is being polled; nobody: the test itself, which is never held at a gate.
     current: Option<usize>,
     /// Actors that were started and have not been polled yet.
-    started: Vec<(usize, Actor)>,
+    started: Vec<(usize, Starting)>,
     running: BTreeMap<usize, Meta>,
     points: Vec<Point>,
     trace: Option<Vec<String>>,
@@ -96,16 +169,35 @@ struct Meta {
     dying: bool,
 }
 
+#[derive(Clone)]
 struct Point {
     id: u64,
     actor: usize,
     what: String,
+    /// A plan may have it wait.
+    not_before: Instant,
     open: bool,
     waker: Option<Waker>,
 }
 
+/// An actor whose future is made where it is polled: handlers' futures are not all `Send`, and need not be, for Lambda runs them on one
+/// thread.
+struct Starting {
+    make: Box<dyn FnOnce() -> LocalBoxFuture<'static, ()> + Send>,
+    flag: Arc<Flag>,
+    end: Arc<Mutex<Option<Fate>>>,
+    ended: Arc<AtomicWaker>,
+}
+
+impl Starting {
+    fn start(self) -> Actor {
+        let Self { make, flag, end, ended } = self;
+        Actor { future: make(), waker: Waker::from(flag.clone()), flag, end, ended }
+    }
+}
+
 struct Actor {
-    future: BoxFuture<'static, ()>,
+    future: LocalBoxFuture<'static, ()>,
     flag: Arc<Flag>,
     waker: Waker,
     end: Arc<Mutex<Option<Fate>>>,
@@ -169,6 +261,7 @@ impl Schedule {
         let state = State {
             rng,
             order,
+            plan: None,
             next_actor: 0,
             next_point: 0,
             current: None,
@@ -186,6 +279,19 @@ impl Schedule {
 
     fn state(&self) -> MutexGuard<'_, State> {
         lock(&self.0.state)
+    }
+
+    /// From now on, as the plan has it.
+    pub(crate) fn follow(&self, plan: Plan) {
+        let mut state = self.state();
+        (state.order, state.plan) = (Order::Planned, Some(plan));
+    }
+
+    /// The plan as it was followed.
+    pub(crate) fn followed(&self) -> Option<Plan> {
+        let mut state = self.state();
+        state.order = Order::Fair;
+        state.plan.take()
     }
 
     /// A draw of the seed.
@@ -245,7 +351,17 @@ impl Schedule {
         death: Option<Death>,
         work: impl Future<Output = T> + Send + 'static,
     ) -> Handle<T> {
-        self.start(name.into(), death, false, work)
+        self.start(name.into(), death, false, move || work)
+    }
+
+    /// The same for work that cannot be sent to another thread.
+    pub(crate) fn spawn_local<T: Send + 'static, F: Future<Output = T> + 'static>(
+        &self,
+        name: impl Into<String>,
+        death: Option<Death>,
+        make: impl FnOnce() -> F + Send + 'static,
+    ) -> Handle<T> {
+        self.start(name.into(), death, false, make)
     }
 
     /// Starts an actor that is always there: nobody waits for its end.
@@ -254,26 +370,28 @@ impl Schedule {
         name: impl Into<String>,
         work: impl Future<Output = ()> + Send + 'static,
     ) {
-        self.start(name.into(), None, true, work);
+        self.start(name.into(), None, true, move || work);
     }
 
-    fn start<T: Send + 'static>(
+    fn start<T: Send + 'static, F: Future<Output = T> + 'static>(
         &self,
         name: String,
         death: Option<Death>,
         background: bool,
-        work: impl Future<Output = T> + Send + 'static,
+        make: impl FnOnce() -> F + Send + 'static,
     ) -> Handle<T> {
         let (result, end) = (Arc::new(Mutex::new(None)), Arc::new(Mutex::new(None)));
         let ended = Arc::new(AtomicWaker::new());
         let output = result.clone();
         let flag = Arc::new(Flag { woken: AtomicBool::new(true), shared: self.0.clone() });
-        let actor = Actor {
-            future: Box::pin(async move {
-                let done = work.await;
-                *lock(&output) = Some(done);
+        let starting = Starting {
+            make: Box::new(move || {
+                let work = make();
+                Box::pin(async move {
+                    let done = work.await;
+                    *lock(&output) = Some(done);
+                })
             }),
-            waker: Waker::from(flag.clone()),
             flag,
             end: end.clone(),
             ended: ended.clone(),
@@ -283,7 +401,7 @@ impl Schedule {
         state.next_actor += 1;
         let priority = state.rng.f64();
         state.running.insert(id, Meta { name, background, priority, gates: 0, death, dying: false });
-        state.started.push((id, actor));
+        state.started.push((id, starting));
         drop(state);
         self.0.driver.wake();
         Handle { result, end, ended }
@@ -303,7 +421,8 @@ impl Schedule {
                     return result;
                 }
             }
-            actors.extend(self.state().started.drain(..));
+            let started = std::mem::take(&mut self.state().started);
+            actors.extend(started.into_iter().map(|(id, starting)| (id, starting.start())));
             let woken: Vec<usize> = actors
                 .iter()
                 .filter(|(_, actor)| actor.flag.woken.swap(false, Ordering::AcqRel))
@@ -349,8 +468,10 @@ impl Schedule {
                     || !self.state().started.is_empty();
                 if woken { Poll::Ready(()) } else { Poll::Pending }
             });
-            let waiting = tokio::time::timeout(Duration::from_hours(24 * 365), woken).await;
-            assert!(waiting.is_ok(), "everybody waits for ever: {:?}", self.names());
+            let stalled = self.stalled_until();
+            let until = stalled.unwrap_or_else(|| Instant::now() + Duration::from_hours(24 * 365));
+            let waiting = tokio::time::timeout_at(until, woken).await;
+            assert!(waiting.is_ok() || stalled.is_some(), "everybody waits for ever: {:?}", self.names());
         }
     }
 
@@ -373,11 +494,27 @@ impl Schedule {
     /// One of those who wait, and how long the world stands still before.
     fn choose(&self) -> Option<(u64, Duration)> {
         let mut state = self.state();
+        let state = &mut *state;
+        if let Some(plan) = &mut state.plan {
+            loop {
+                let now = Instant::now();
+                let waiting: Vec<Point> = state.points.iter().filter(|point| point.not_before <= now).cloned().collect();
+                if waiting.is_empty() {
+                    return None;
+                }
+                state.steps += 1;
+                let (index, stall) = plan.decide(&waiting);
+                let id = waiting[index].id;
+                let Some(stall) = stall else { return Some((id, Duration::from_millis(1))) };
+                if let Some(point) = state.points.iter_mut().find(|point| point.id == id) {
+                    point.not_before = now + stall;
+                }
+            }
+        }
         if state.points.is_empty() {
             return None;
         }
         state.steps += 1;
-        let state = &mut *state;
         let index = match state.order {
             Order::Fair => state.rng.usize(..state.points.len()),
             Order::Turns { interrupt } => {
@@ -398,6 +535,7 @@ impl Schedule {
                 }
                 highest
             }
+            Order::Planned => 0,
         };
         let pause = match state.rng.u8(..20) {
             0..=7 => 0,
@@ -407,6 +545,11 @@ impl Schedule {
             _ => 40,
         };
         Some((state.points[index].id, Duration::from_millis(pause)))
+    }
+
+    /// When the first of those that a plan has wait may go on.
+    fn stalled_until(&self) -> Option<Instant> {
+        self.state().points.iter().map(|point| point.not_before).min()
     }
 
     fn open(&self, id: u64) {
@@ -447,7 +590,8 @@ impl Schedule {
         let id = state.next_point;
         state.next_point += 1;
         let what = if state.trace.is_some() { what() } else { String::new() };
-        state.points.push(Point { id, actor, what, open: false, waker: None });
+        let not_before = Instant::now();
+        state.points.push(Point { id, actor, what, not_before, open: false, waker: None });
         Arrival::Waits { gate: Gate { schedule: self.clone(), id }, actor, dies_after: here.is_some() }
     }
 }
@@ -506,7 +650,7 @@ impl Drop for Gate {
     }
 }
 
-fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
+pub(super) fn panic_message(panic: &(dyn std::any::Any + Send)) -> String {
     let text = panic.downcast_ref::<&str>().map(|text| (*text).to_owned());
     text.or_else(|| panic.downcast_ref::<String>().cloned()).unwrap_or_else(|| "?".to_owned())
 }

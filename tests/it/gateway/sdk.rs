@@ -457,7 +457,6 @@ impl Sdk {
                 if options.eager {
                     inner.send_subscribes();
                 }
-                inner.outbox_by_one_frame();
             }
             Ok(Ok(id)) => inner.to_close.push(id),
             Ok(Err(_)) | Err(_) => {
@@ -530,9 +529,6 @@ impl Inner {
         self.outbox.push(command.to_string());
         self.pending.insert(id, Pending { kind, deadline: Instant::now() + TIMEOUT });
     }
-
-    /// What is in the outbox goes out in one frame anyway.
-    fn outbox_by_one_frame(&mut self) {}
 
     fn reconnect_later(&mut self) {
         self.reconnect_at = Some(Instant::now() + backoff(self.attempts));
@@ -898,11 +894,25 @@ impl Inner {
         for channel in due {
             self.send_subscribe(&channel);
         }
+        let mut refreshing = Vec::new();
+        for (channel, sub) in &mut self.subs {
+            if sub.refresh_at.is_some_and(|at| at <= now) {
+                sub.refresh_at = None;
+                if sub.state == SubState::Subscribed {
+                    refreshing.push((channel.clone(), sub.wanted.token.clone().unwrap_or_default()));
+                }
+            }
+        }
+        for (channel, token) in refreshing {
+            let command = json!({"sub_refresh": {"channel": channel, "token": token}});
+            self.call(command, Kind::SubRefresh(channel));
+        }
     }
 
     fn next_deadline(&self) -> Option<Instant> {
         let calls = self.pending.values().map(|pending| pending.deadline);
-        let subs = self.subs.values().filter_map(|sub| sub.again_at).filter(|_| self.state == State::Connected);
+        let subs = self.subs.values().flat_map(|sub| [sub.again_at, sub.refresh_at]).flatten();
+        let subs = subs.filter(|_| self.state == State::Connected);
         let own = [self.reconnect_at, self.ping_by, self.refresh_at];
         calls.chain(subs).chain(own.into_iter().flatten()).min()
     }
@@ -963,8 +973,9 @@ impl Sub {
         if publication["delta"] != true {
             return Ok(text.to_owned());
         }
-        let _before = self.document.as_deref().ok_or("a delta without a document before")?;
-        Err("deltas are not there yet".to_owned())
+        let before = self.document.as_deref().ok_or("a delta without a document before")?;
+        let document = signalbox_fossil::apply(before.as_bytes(), text.as_bytes()).map_err(|error| format!("{error}: {text}"))?;
+        String::from_utf8(document).map_err(|error| error.to_string())
     }
 }
 

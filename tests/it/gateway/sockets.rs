@@ -11,12 +11,12 @@ use std::{
     time::Duration,
 };
 
-use futures::future::BoxFuture;
+use futures::future::LocalBoxFuture;
 use serde_json::{Value, json};
 use signalbox_publishing::{Frame, Gateway, PostError, Recorded};
 use tokio::time::Instant;
 
-use super::schedule::{Death, Fate, Schedule};
+use super::schedule::{Death, Fate, Handle, Schedule};
 
 /// API Gateway quotas.
 const MAX_IN: usize = 32 * 1024;
@@ -25,6 +25,8 @@ const IDLE: Duration = Duration::from_mins(10);
 const LIFE: Duration = Duration::from_hours(2);
 /// `Timeout` of the WebSocket functions in template.yaml.
 const INVOCATION: Duration = Duration::from_secs(15);
+/// What [`signalbox_publishing::ApiGateway`] gives a post.
+const POST: Duration = Duration::from_secs(1);
 
 /// What may go wrong at API Gateway, as probabilities.
 #[derive(Debug, Clone, Copy, Default)]
@@ -60,7 +62,7 @@ pub(crate) trait Peer: Send + Sync {
 }
 
 /// A route's function: the event, and what API Gateway makes of its result.
-pub(crate) type Route = Arc<dyn Fn(Event) -> BoxFuture<'static, anyhow::Result<i64>> + Send + Sync>;
+pub(crate) type Route = Arc<dyn Fn(Event) -> LocalBoxFuture<'static, anyhow::Result<i64>> + Send + Sync>;
 
 /// What a function is invoked with.
 #[derive(Debug, Clone)]
@@ -161,10 +163,14 @@ impl Sockets {
         Gateway::Recorded(Arc::new(Recorded::played(move |id, frame| {
             let this = this.clone();
             Box::pin(async move {
-                match frame {
-                    Some(frame) => this.post(&id, &frame).await,
-                    None => this.delete(&id).await,
-                }
+                let answer = async {
+                    match frame {
+                        Some(frame) => this.post(&id, &frame).await,
+                        None => this.delete(&id).await,
+                    }
+                };
+                let answer = tokio::time::timeout(POST, answer).await;
+                answer.unwrap_or_else(|_| Err(PostError::Unavailable("no answer".to_owned())))
             })
         })))
     }
@@ -270,6 +276,38 @@ impl Sockets {
         self.0.schedule.spawn_background(name, timers);
     }
 
+    /// Opens a socket that nobody plays, at once and with an id of the test's: `$connect` runs where this is awaited.
+    pub(crate) async fn open_as(&self, id: &str, origin: &str) {
+        let now = Instant::now();
+        let (state, source_ip) = (SocketState::Open, "192.0.2.1".to_owned());
+        let socket = Socket { peer: None, opened: now, touched: now, state, source_ip: source_ip.clone() };
+        self.state().sockets.insert(id.to_owned(), socket);
+        let routes = self.state().routes.clone().expect("routes");
+        let (connection_id, origin) = (id.to_owned(), Some(origin.to_owned()));
+        let event = Event { connection_id, kind: "CONNECT", body: None, origin, source_ip };
+        assert_eq!((routes.connect)(event).await.unwrap(), 200);
+        self.spawn_timers(id);
+    }
+
+    /// Runs a frame's invocation where this is awaited.
+    pub(crate) async fn run(&self, id: &str, frame: &str) {
+        let route = self.state().routes.clone().expect("routes").default;
+        let (connection_id, body) = (id.to_owned(), Some(frame.to_owned()));
+        let event = Event { connection_id, kind: "MESSAGE", body, origin: None, source_ip: "192.0.2.1".to_owned() };
+        assert_eq!(route(event).await.unwrap(), 200);
+    }
+
+    /// An invocation of a frame, as an actor of its own.
+    pub(crate) fn spawn_frame(&self, name: &str, id: &str, frame: String, death: Option<Death>) -> Handle<()> {
+        let (this, id) = (self.clone(), id.to_owned());
+        self.0.schedule.spawn_local(name, death, move || async move { this.run(&id, &frame).await })
+    }
+
+    /// Whether API Gateway still holds that socket open.
+    pub(crate) fn is_alive(&self, id: &str) -> bool {
+        self.is_open(id)
+    }
+
     /// A text frame of the client.
     pub(crate) fn send(&self, id: &str, frame: &str) {
         self.send_with(id, frame, None);
@@ -329,15 +367,15 @@ impl Sockets {
             let death = death.or_else(|| {
                 schedule.chance(weather.kill).then(|| schedule.draw(|rng| Death { gate: rng.usize(..30), after: rng.bool() }))
             });
+            let Routes { connect, default, disconnect } = routes;
             let route = match event.kind {
-                "CONNECT" => &routes.connect,
-                "MESSAGE" => &routes.default,
-                _ => &routes.disconnect,
+                "CONNECT" => connect,
+                "MESSAGE" => default,
+                _ => disconnect,
             };
             let name = format!("{} {}", event.kind.to_lowercase(), event.connection_id);
-            let work = route(event);
-            let invocation =
-                schedule.spawn(name.clone(), death, async move { tokio::time::timeout(INVOCATION, work).await });
+            let invocation = schedule
+                .spawn_local(name.clone(), death, move || tokio::time::timeout(INVOCATION, route(event)));
             let (result, fate) = invocation.outcome().await;
             match (result, fate) {
                 (Some(Ok(Ok(status))), _) => Ok(status),
