@@ -4,7 +4,7 @@ use serde_json::{Value, json};
 use signalbox_connections::ConnectionState;
 use signalbox_lambda::now_ms;
 
-use crate::world::{TOKEN_SECRET, World, channels, connect_command, now, signed, socket_event, token};
+use crate::world::{TOKEN_SECRET, World, channels, connect_command, now, pass, signed, socket_event, token};
 
 fn disconnect(code: u32, reason: &str) -> Value {
     json!({"push": {"disconnect": {"code": code, "reason": reason}}})
@@ -434,4 +434,39 @@ async fn what_came_before_the_command_that_ends_a_connection_is_answered() {
     assert_eq!((&lines[0]["id"], &lines[0]["error"]["code"]), (&json!(2), &json!(103)));
     assert_eq!(lines[1..], [disconnect(3508, "not available")]);
     assert_eq!(world.posts.frames("c1").len(), 2, "in one message");
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_socket_more_than_there_may_be_is_refused_until_one_has_gone() {
+    let world = World::with(&channels(&json!({"connection_limit": 3}))).await;
+    let open = async |id: &str| {
+        let event = socket_event(id, "CONNECT", None, None);
+        ws_connect::handle(&world.connect, event).await.unwrap().status_code
+    };
+    for id in ["c1", "c2", "c3"] {
+        assert_eq!(open(id).await, 200);
+    }
+    assert_eq!((open("c4").await, open("c3").await), (503, 200), "and one that is let in stays so");
+    // whoever counts anew sees the same
+    pass(10).await;
+    assert_eq!(open("c4").await, 503);
+    ws_disconnect::handle(&world.disconnect, socket_event("c1", "DISCONNECT", None, None)).await.unwrap();
+    pass(10).await;
+    assert_eq!((open("c4").await, open("c5").await), (200, 503));
+}
+
+#[tokio::test(start_paused = true)]
+async fn an_address_has_no_more_sockets_than_it_may_have() {
+    let world = World::with(&channels(&json!({"per_address_connection_limit": 1}))).await;
+    let open = async |id: &str, ip: &str| {
+        let mut event = socket_event(id, "CONNECT", None, None);
+        event.request_context.identity.source_ip = Some(ip.to_owned());
+        ws_connect::handle(&world.connect, event).await.unwrap().status_code
+    };
+    assert_eq!(
+        (open("c1", "192.0.2.1").await, open("c2", "192.0.2.1").await, open("c3", "192.0.2.2").await),
+        (200, 429, 200)
+    );
+    ws_disconnect::handle(&world.disconnect, socket_event("c1", "DISCONNECT", None, None)).await.unwrap();
+    assert_eq!(open("c4", "192.0.2.1").await, 200);
 }

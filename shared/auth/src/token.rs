@@ -195,15 +195,8 @@ impl TokenVerifier {
                 "ecdsa_public_key",
                 given(config.ecdsa_public_key.as_ref()),
                 &[Kind::P256, Kind::P384, Kind::P521],
-            )
-    }
-
-    /// Adds a public key for `EdDSA`, in PEM. Centrifugo knows such keys from a JWKS alone.
-    ///
-    /// # Errors
-    /// What is no Ed25519 key in PEM.
-    pub fn with_ed25519_public_key(self, pem: &str) -> Result<Self, TokenConfigError> {
-        self.with_public_key("ed25519_public_key", Some(pem), &[Kind::Ed25519])
+            )?
+            .with_public_key("ed25519_public_key", given(config.ed25519_public_key.as_ref()), &[Kind::Ed25519])
     }
 
     fn with_public_key(

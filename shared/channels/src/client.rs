@@ -30,7 +30,8 @@ pub struct ClientConfig {
     pub channel_limit: u32,
     /// Connections of one user in all; 0 = any number.
     pub user_connection_limit: u32,
-    /// Connections in all, where Centrifugo counts each node's; 0 = any number.
+    /// Connections in all, where Centrifugo counts each node's; 0 = any number. Counted every 10 s at most, so sockets that open
+    /// at the same moment may exceed it.
     pub connection_limit: u32,
     /// Ours: connections from one address; 0 = any number.
     pub per_address_connection_limit: u32,
@@ -81,6 +82,8 @@ pub struct TokenConfig {
     pub rsa_public_key: Option<String>,
     /// ES256, ES384, ES512: PEM.
     pub ecdsa_public_key: Option<String>,
+    /// Ours: `EdDSA` with Ed25519: PEM. Centrifugo knows such keys from a JWKS alone.
+    pub ed25519_public_key: Option<String>,
     /// URL of a JWKS: RS, ES and `EdDSA`.
     pub jwks_public_endpoint: Option<String>,
     /// The `aud` that tokens must have among theirs.
@@ -149,7 +152,7 @@ impl ClientConfig {
         if enabled && !subscription_token.has_key() {
             section.mistake(
                 "subscription_token",
-                "needs hmac_secret_key, rsa_public_key, ecdsa_public_key or jwks_public_endpoint",
+                "needs hmac_secret_key, rsa_public_key, ecdsa_public_key, ed25519_public_key or jwks_public_endpoint",
             );
         }
         let client = Self {
@@ -213,8 +216,12 @@ impl PersonalChannel {
 impl TokenConfig {
     /// Whether any token can be verified.
     pub fn has_key(&self) -> bool {
-        let Self { hmac_secret_key, rsa_public_key, ecdsa_public_key, jwks_public_endpoint, .. } = self;
-        [hmac_secret_key, rsa_public_key, ecdsa_public_key, jwks_public_endpoint].into_iter().any(Option::is_some)
+        let Self {
+            hmac_secret_key, rsa_public_key, ecdsa_public_key, ed25519_public_key, jwks_public_endpoint, ..
+        } = self;
+        [hmac_secret_key, rsa_public_key, ecdsa_public_key, ed25519_public_key, jwks_public_endpoint]
+            .into_iter()
+            .any(Option::is_some)
     }
 
     fn read(mut section: Section<'_>) -> Self {
@@ -233,6 +240,7 @@ impl TokenConfig {
             hmac_previous_secret_key_valid_until: valid_until,
             rsa_public_key: section.text("rsa_public_key"),
             ecdsa_public_key: section.text("ecdsa_public_key"),
+            ed25519_public_key: section.text("ed25519_public_key"),
             jwks_public_endpoint: section.text("jwks_public_endpoint"),
             audience: section.text("audience"),
             audience_regex: section.regex("audience_regex"),
@@ -247,7 +255,11 @@ impl TokenConfig {
 
     fn check(&self, section: &mut Section<'_>) {
         let is_key = |pem: &String| pem.contains("-----BEGIN ") && pem.contains("-----END ");
-        for (option, pem) in [("rsa_public_key", &self.rsa_public_key), ("ecdsa_public_key", &self.ecdsa_public_key)] {
+        for (option, pem) in [
+            ("rsa_public_key", &self.rsa_public_key),
+            ("ecdsa_public_key", &self.ecdsa_public_key),
+            ("ed25519_public_key", &self.ed25519_public_key),
+        ] {
             if pem.as_ref().is_some_and(|pem| !is_key(pem)) {
                 section.mistake(option, "is not PEM (-----BEGIN PUBLIC KEY-----)");
             }

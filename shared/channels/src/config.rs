@@ -412,6 +412,7 @@ mod tests {
             "token": {
                 "hmac_secret_key": "a", "hmac_previous_secret_key": "b", "hmac_previous_secret_key_valid_until": 10,
                 "rsa_public_key": "-----BEGIN PUBLIC KEY-----\nx\n-----END PUBLIC KEY-----", "audience": "c",
+                "ed25519_public_key": "-----BEGIN PUBLIC KEY-----\nz\n-----END PUBLIC KEY-----",
                 "issuer_regex": "^d$", "user_id_claim": "user_id"
             },
             "subscription_token": {
@@ -430,6 +431,7 @@ mod tests {
         assert_eq!(token.hmac_previous_secret_key.as_deref(), Some("b"));
         assert_eq!(token.hmac_previous_secret_key_valid_until, 10);
         assert!(token.rsa_public_key.is_some() && sub.ecdsa_public_key.is_some());
+        assert!(token.ed25519_public_key.as_ref().is_some_and(|pem| pem.contains("\nz\n")));
         assert_eq!((token.audience.as_deref(), sub.issuer.as_deref()), (Some("c"), Some("g")));
         assert!(token.issuer_regex.as_ref().is_some_and(|regex| regex.matches("d")));
         assert!(sub.audience_regex.is_some());
@@ -583,7 +585,12 @@ mod tests {
         );
         assert_eq!(
             in_client(r#""subscription_token":{"enabled":true}"#),
-            "client.subscription_token: needs hmac_secret_key, rsa_public_key, ecdsa_public_key or jwks_public_endpoint"
+            "client.subscription_token: needs hmac_secret_key, rsa_public_key, ecdsa_public_key, ed25519_public_key or \
+             jwks_public_endpoint"
+        );
+        assert_eq!(
+            in_client(r#""token":{"ed25519_public_key":"x"}"#),
+            "client.token.ed25519_public_key: is not PEM (-----BEGIN PUBLIC KEY-----)"
         );
         assert_eq!(
             in_client(r#""token":{"issuer":"a","issuer_regex":"b"}"#),

@@ -80,10 +80,10 @@ async fn each_algorithm_is_verified_with_the_configuration_s_key_of_its_kind() {
         let config = TokenConfig {
             rsa_public_key: rsa.then(|| pem.to_owned()),
             ecdsa_public_key: ecdsa.then(|| pem.to_owned()),
+            ed25519_public_key: (pem == ED25519).then(|| pem.to_owned()),
             ..config()
         };
-        let verifier = TokenVerifier::from_config(&config, false).unwrap();
-        if pem == ED25519 { verifier.with_ed25519_public_key(pem).unwrap() } else { verifier }
+        TokenVerifier::from_config(&config, false).unwrap()
     });
     for (algorithm, token) in tokens() {
         let mut verified = 0;
@@ -100,10 +100,11 @@ async fn each_algorithm_is_verified_with_the_configuration_s_key_of_its_kind() {
 
 #[tokio::test]
 async fn a_changed_signature_or_message_of_any_algorithm_is_invalid() {
-    let config = TokenConfig { rsa_public_key: Some(RSA.to_owned()), ..config() };
+    let config =
+        TokenConfig { rsa_public_key: Some(RSA.to_owned()), ed25519_public_key: Some(ED25519.to_owned()), ..config() };
     for (pem, names) in [(P256, "ES256"), (P384, "ES384"), (P521, "ES512 RS256 PS384 EdDSA")] {
         let config = TokenConfig { ecdsa_public_key: Some(pem.to_owned()), ..config.clone() };
-        let verifier = TokenVerifier::from_config(&config, false).unwrap().with_ed25519_public_key(ED25519).unwrap();
+        let verifier = TokenVerifier::from_config(&config, false).unwrap();
         for name in names.split(' ') {
             let token = &tokens()[name];
             assert!(verifier.verify_connection(token, 0).await.is_ok(), "{name}");
@@ -145,7 +146,8 @@ fn a_key_that_cannot_be_used_is_named() {
     assert_eq!(error_of_ecdsa.to_string(), "ecdsa_public_key: a key of another kind");
     let url = TokenVerifier::new(None, Some("http://idp.example/jwks"), None, None).unwrap_err();
     assert_eq!(url.option, "jwks_public_endpoint");
-    assert_eq!(verifier().with_ed25519_public_key(P256).unwrap_err().option, "ed25519_public_key");
+    let error_of_ed25519 = error(TokenConfig { ed25519_public_key: Some(P256.to_owned()), ..config() });
+    assert_eq!(error_of_ed25519.to_string(), "ed25519_public_key: a key of another kind");
 }
 
 #[tokio::test]
@@ -400,9 +402,13 @@ fn now<T>(future: impl Future<Output = T>) -> T {
 }
 
 fn every_key() -> TokenVerifier {
-    let config =
-        TokenConfig { rsa_public_key: Some(RSA.to_owned()), ecdsa_public_key: Some(P521.to_owned()), ..config() };
-    TokenVerifier::from_config(&config, false).unwrap().with_ed25519_public_key(ED25519).unwrap()
+    let config = TokenConfig {
+        rsa_public_key: Some(RSA.to_owned()),
+        ecdsa_public_key: Some(P521.to_owned()),
+        ed25519_public_key: Some(ED25519.to_owned()),
+        ..config()
+    };
+    TokenVerifier::from_config(&config, false).unwrap()
 }
 
 /// Claims with the names that mean something and values that may be right or wrong.
