@@ -116,7 +116,7 @@ async fn a_bad_command_is_refused_with_its_code_and_the_connection_goes_on() {
     world.viewer("c1").await;
     let long = format!(r#"{{"id":9,"subscribe":{{"channel":"{}"}}}}"#, "x".repeat(256));
     for (frame, code) in [
-        (r#"{"id":9,"rpc":{"method":"nothing"}}"#, 104),
+        (r#"{"id":9,"rpc":{"method":"nothing"}}"#, 108),
         (r#"{"id":9,"publish":{"channel":"status:all","data":1}}"#, 103),
         (r#"{"id":9,"presence":{"channel":"status:all"}}"#, 108),
         (r#"{"id":9,"presence_stats":{"channel":"status:all"}}"#, 108),

@@ -252,11 +252,11 @@ async fn joins_and_leaves_reach_those_who_want_them_once() {
 }
 
 #[tokio::test(start_paused = true)]
-async fn an_rpc_method_that_is_none_is_not_found() {
+async fn an_rpc_method_that_is_none_is_not_available() {
     let world = world().await;
     world.connected("c1", "anna").await;
-    assert_eq!(world.refusal("c1", 2, json!({"rpc": {"method": "getCurrentPrice", "data": 1}})).await, 104);
-    assert_eq!(world.refusal("c1", 3, json!({"rpc": {}})).await, 104);
+    assert_eq!(world.refusal("c1", 2, json!({"rpc": {"method": "getCurrentPrice", "data": 1}})).await, 108);
+    assert_eq!(world.refusal("c1", 3, json!({"rpc": {}})).await, 108);
     // the snapshot is for those who may subscribe to what it is a snapshot of, which has no namespace here
     assert_eq!(world.refusal("c1", 4, json!({"rpc": {"method": "status.snapshot"}})).await, 102);
 }

@@ -12,7 +12,8 @@ pub(crate) async fn run(session: &mut Session<'_>, request: &RpcRequest) -> Resu
     let viewer = session.viewer().await?;
     match request.method.as_str() {
         "status.snapshot" => snapshot(session, &viewer, request).await,
-        _ => Err(ErrorCode::METHOD_NOT_FOUND.into()),
+        // as Centrifugo, where nobody handles RPC
+        _ => Err(ErrorCode::NOT_AVAILABLE.into()),
     }
 }
 
