@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -49,6 +49,8 @@ fn start() -> &'static Cloud {
         let options = Options {
             dir: Some(target.join(if auth { "cloud-auth" } else { "cloud" })),
             port_base: if auth { 24_680 } else { 24_640 },
+            // a namespace for every feature
+            channels: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/channels.json")),
             fresh: true,
             auth,
             ..Options::default()
@@ -77,6 +79,16 @@ pub(crate) async fn request(
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The result of a method of the server API.
+pub(crate) async fn api(endpoints: &Endpoints, method: &str, body: &Value) -> Value {
+    let headers = [("content-type", "application/json"), ("x-api-key", endpoints.api_key.as_str())];
+    let (status, answer) =
+        request("POST", &format!("{}/{method}", endpoints.api_url), &headers, body.to_string()).await;
+    let mut answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{status} {answer}"));
+    assert!(status == 200 && answer["result"].is_object(), "{method}: {status} {answer}");
+    answer["result"].take()
 }
 
 /// Posts a body to the webhook, signed now.
@@ -154,13 +166,22 @@ pub(crate) struct Viewer {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     lines: VecDeque<Value>,
     commands: u32,
+    /// What it watches.
+    channel: String,
+    /// In that channel.
+    position: Value,
+    resubscribing: Option<u32>,
 }
 
 impl Viewer {
     /// Opens a socket and connects with a token of the stack's secret.
     pub(crate) async fn connect(endpoints: &Endpoints) -> Self {
+        Self::connect_as(endpoints, "anna").await
+    }
+
+    pub(crate) async fn connect_as(endpoints: &Endpoints, user: &str) -> Self {
         let mut viewer = Self::open(endpoints).await;
-        let token = signed(&json!({"sub": "anna", "exp": now_ms() / 1000 + 3600}), &endpoints.token_secret);
+        let token = signed(&json!({"sub": user, "exp": now_ms() / 1000 + 3600}), &endpoints.token_secret);
         let reply = viewer.call("connect", &json!({"token": token, "name": "test"})).await;
         assert!(reply["connect"]["client"].is_string(), "{reply}");
         viewer
@@ -168,18 +189,29 @@ impl Viewer {
 
     pub(crate) async fn open(endpoints: &Endpoints) -> Self {
         let (socket, _) = tokio_tungstenite::connect_async(&endpoints.ws_url).await.unwrap();
-        Self { socket, lines: VecDeque::new(), commands: 0 }
+        Self {
+            socket,
+            lines: VecDeque::new(),
+            commands: 0,
+            channel: "status:all".to_owned(),
+            position: Value::Null,
+            resubscribing: None,
+        }
     }
 
     pub(crate) async fn send(&mut self, frame: &str) {
         self.socket.send(Message::text(frame)).await.unwrap();
     }
 
+    async fn command(&mut self, command: &str, request: &Value) -> u32 {
+        self.commands += 1;
+        self.send(&json!({"id": self.commands, command: request}).to_string()).await;
+        self.commands
+    }
+
     /// Sends a command and waits for its reply; pushes that come first are kept.
     pub(crate) async fn call(&mut self, command: &str, request: &Value) -> Value {
-        self.commands += 1;
-        let id = self.commands;
-        self.send(&json!({"id": id, command: request}).to_string()).await;
+        let id = self.command(command, request).await;
         let mut pushes = VecDeque::new();
         let reply = loop {
             let line = self.next().await.expect("a reply");
@@ -195,11 +227,18 @@ impl Viewer {
 
     /// The next line, or `None` when the socket is closed.
     pub(crate) async fn next(&mut self) -> Option<Value> {
+        self.next_within(PATIENCE).await
+    }
+
+    pub(crate) async fn next_within(&mut self, patience: Duration) -> Option<Value> {
         loop {
             if let Some(line) = self.lines.pop_front() {
+                if self.follows(&line).await {
+                    continue;
+                }
                 return Some(line);
             }
-            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("something in time")? {
+            match tokio::time::timeout(patience, self.socket.next()).await.expect("something in time")? {
                 Ok(Message::Text(frame)) => {
                     self.lines.extend(frame.split('\n').map(|line| serde_json::from_str(line).unwrap()));
                 }
@@ -209,17 +248,77 @@ impl Viewer {
         }
     }
 
+    /// Keeps its place as the SDKs do: after "insufficient state" (2500, what follows a post that nobody knows the end of) it
+    /// subscribes again from there. True for what only that is about.
+    async fn follows(&mut self, line: &Value) -> bool {
+        if let Some(offset) = line.pointer("/push/pub/offset") {
+            self.position["offset"] = offset.clone();
+        }
+        let lost = line.pointer("/push/unsubscribe/code").and_then(Value::as_u64).is_some_and(|code| code >= 2500);
+        let answered = self.resubscribing.is_some_and(|id| line["id"] == id);
+        if answered && line.get("error").is_none() {
+            assert_eq!(line["subscribe"]["recovered"], true, "{line}");
+            self.resubscribing = None;
+            self.put_first(&line["subscribe"]["publications"]);
+        } else if answered || lost {
+            self.resubscribing = Some(self.command("subscribe", &self.recovery()).await);
+        }
+        answered || lost
+    }
+
+    /// As the SDKs do when a socket closes: another one, and what was missed.
+    pub(crate) async fn back(self, endpoints: &Endpoints) -> Self {
+        let mut again = Self::connect(endpoints).await;
+        again.channel = self.channel;
+        again.position = self.position;
+        again.subscribe().await;
+        again
+    }
+
+    async fn subscribe(&mut self) {
+        let reply = self.call("subscribe", &self.recovery()).await;
+        assert_eq!(reply["subscribe"]["recovered"], true, "{reply}");
+        self.put_first(&reply["subscribe"]["publications"]);
+    }
+
+    fn recovery(&self) -> Value {
+        json!({
+            "channel": self.channel, "recover": true,
+            "offset": self.position["offset"], "epoch": self.position["epoch"],
+        })
+    }
+
+    /// Publications of a reply are lines like those that come alone.
+    fn put_first(&mut self, publications: &Value) {
+        for publication in publications.as_array().into_iter().flatten().rev() {
+            self.lines.push_front(json!({"push": {"channel": self.channel, "pub": publication}}));
+        }
+    }
+
+    /// Subscribes to a channel as it is now, instead of the problems.
+    pub(crate) async fn join(&mut self, channel: &str) {
+        let reply = self.call("subscribe", &json!({"channel": channel})).await;
+        assert!(reply["subscribe"].is_object(), "{reply}");
+        channel.clone_into(&mut self.channel);
+        let subscribed = &reply["subscribe"];
+        self.position = json!({"offset": subscribed["offset"].as_u64().unwrap_or(0), "epoch": subscribed["epoch"]});
+    }
+
+    /// The `data` of the next so many publications.
+    pub(crate) async fn publications(&mut self, count: usize) -> Vec<Value> {
+        let mut publications = Vec::new();
+        while publications.len() < count {
+            let line = self.next().await.expect("a publication");
+            publications.extend(line.pointer("/push/pub/data").cloned());
+        }
+        publications
+    }
+
     /// Subscribes to all problems from where its snapshot stood; the open problems by event id.
     pub(crate) async fn watch(&mut self) -> std::collections::BTreeMap<String, Value> {
         let (problems, position) = self.snapshot().await;
-        let request =
-            json!({"channel": "status:all", "recover": true, "offset": position["offset"], "epoch": position["epoch"]});
-        let reply = self.call("subscribe", &request).await;
-        assert_eq!(reply["subscribe"]["recovered"], true, "{reply}");
-        let publications = reply["subscribe"]["publications"].as_array().cloned().unwrap_or_default();
-        for publication in publications.into_iter().rev() {
-            self.lines.push_front(json!({"push": {"channel": "status:all", "pub": publication}}));
-        }
+        self.position = position;
+        self.subscribe().await;
         problems
     }
 

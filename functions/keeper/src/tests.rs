@@ -89,7 +89,7 @@ async fn a_socket_that_never_connected_and_a_token_that_ended_are_sent_away() {
         let lines = world.posts.lines(id);
         lines.iter().find_map(|line| line.pointer("/push/disconnect/code")).and_then(serde_json::Value::as_u64)
     };
-    assert_eq!(code("silent"), Some(3004));
+    assert_eq!(code("silent"), Some(3502));
     assert_eq!(code("expired"), Some(3005));
     assert_eq!(code("still-new"), None);
     assert!(!world.is_there("silent").await && !world.is_there("expired").await && world.is_there("still-new").await);
