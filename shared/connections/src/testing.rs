@@ -108,8 +108,8 @@ impl Tables {
 
     /// The same without a server and a socket: requests are answered in process, so that a test may pause tokio's clock. Everybody
     /// else has a turn before a request and after it.
+    #[allow(clippy::missing_panics_doc, clippy::expect_used)] // as above
     pub async fn in_process() -> Self {
-        #[allow(clippy::expect_used)]
         let database = dynoxide::Database::memory().expect("an in-memory database");
         let connector = SharedHttpConnector::new(InProcess(database));
         Self::served_by(http_client_fn(move |_, _| connector.clone())).await
@@ -150,6 +150,13 @@ impl Tables {
         let tables = Self::at(self.endpoint.clone(), self.http.clone());
         tables.hook(Some(hook));
         tables
+    }
+
+    /// Deletes an item of the connection table, as TTL does.
+    #[allow(clippy::missing_panics_doc, clippy::expect_used)]
+    pub async fn delete(&self, pk: &str, sk: &str) {
+        let delete = self.table.client.delete_item().table_name(&self.table.table);
+        delete.set_key(Some(crate::table::key(pk, sk))).send().await.expect("a deleted item");
     }
 
     /// Sets the hook of these tables and their clones; `None` takes it away.

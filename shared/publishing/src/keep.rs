@@ -104,7 +104,7 @@ impl Publisher {
                         ending.push(id);
                     }
                     Err(cause) => {
-                        warn!(connection_id = id, error = format!("{cause:#}"), "connection not looked after")
+                        warn!(connection_id = id, error = format!("{cause:#}"), "connection not looked after");
                     }
                 }
             }

@@ -120,9 +120,10 @@ impl Publisher {
     /// The first half of a subscribe: the row is written, not ready, and the reply made. A push that comes before the reply
     /// would be dropped by the SDKs, so nobody posts to the row until [`Publisher::catch_up`] made it ready.
     pub async fn begin_subscribe(&self, command: SubscribeCommand<'_>) -> anyhow::Result<Begun> {
-        let begun = self.begin(command).await;
+        // boxed: it is much larger than what awaits it
+        let begun = Box::pin(self.begin(command)).await;
         if begun.is_err() {
-            self.undo(&command).await;
+            Box::pin(self.undo(&command)).await;
         }
         begun
     }

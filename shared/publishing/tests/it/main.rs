@@ -7,7 +7,15 @@
     reason = "a panic is how a test fails, and nothing freezes its tasks"
 )]
 
+mod deltas;
+mod keeping;
+mod keys;
+mod leases;
 mod ordering;
+mod presence;
+mod recovering;
+mod shards;
+mod users;
 mod world;
 
 use std::{sync::Arc, time::Duration};
@@ -15,8 +23,8 @@ use std::{sync::Arc, time::Duration};
 use serde_json::{Value, json};
 use signalbox_channels::Namespace;
 use signalbox_clock::now_ms;
-use signalbox_connections::testing::{Tables, Verdict};
+use signalbox_connections::testing::Verdict;
 use signalbox_protocol::{SubscribeRequest, SubscribeResult};
-use signalbox_publishing::{Frame, Grant, PostError, PublishOptions, Publisher, Scripted, SubscribeCommand, Timing};
+use signalbox_publishing::{Frame, PostError, PublishOptions, Scripted, SubscribeCommand, Timing};
 
-use world::{CHANNEL, HOUR, SHORT, World, now, payload, plain, recover};
+use world::{CHANNEL, HOUR, SHORT, World, now, plain, recover};

@@ -38,16 +38,18 @@ pub(crate) struct World {
 impl World {
     /// A DynamoDB behind a socket, and short leases.
     pub(crate) async fn new() -> Self {
-        Self::over(Tables::start().await, Timing { ..SHORT }, json!({}), json!({}))
+        Self::over(Tables::start().await, SHORT, json!({}), json!({}))
     }
 
     /// In process, with the usual timing: for `start_paused`. `options` are the channel's, on top of a history of 300.
     pub(crate) async fn paused(options: Value) -> Self {
-        Self::over(Tables::in_process().await, Timing::default(), options, json!({}))
+        Self::paused_with(options, json!({})).await
     }
 
     /// The same with options of `client`.
     pub(crate) async fn paused_with(options: Value, client: Value) -> Self {
+        // the clock begins with its first reading: not after the SDK has taken its time
+        now_ms();
         Self::over(Tables::in_process().await, Timing::default(), options, client)
     }
 
@@ -158,7 +160,9 @@ impl World {
         request: &SubscribeRequest,
     ) -> (SubscribeResult, CatchUp) {
         let info = info(id, "anna");
-        let command = self.command(id, command_id, &info, request);
+        let connection = self.tables.table.connection(id).await.unwrap();
+        let expires_at = connection.and_then(|connection| connection.client()?.expires_at);
+        let command = SubscribeCommand { expires_at, ..self.command(id, command_id, &info, request) };
         match self.publisher.begin_subscribe(command).await.unwrap() {
             Begun::Reply(result, catch_up) => (result, *catch_up),
             other => panic!("{other:?}"),
