@@ -4,13 +4,6 @@
 use std::{path::Path, sync::Arc};
 
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
-use aws_smithy_runtime_api::{
-    client::{
-        http::{HttpConnector, HttpConnectorFuture, SharedHttpClient, SharedHttpConnector, http_client_fn},
-        orchestrator::{HttpRequest, HttpResponse},
-    },
-    http::StatusCode,
-};
 use lambda_http::{Body, Request, Response};
 use serde_json::{Value, json};
 use signalbox_auth::{SIGNATURE_HEADER, TIMESTAMP_HEADER, TokenVerifier, WebhookSecret};
@@ -48,7 +41,7 @@ impl World {
 
     /// With a `channels.json`.
     pub(crate) async fn with(channels: &str) -> Self {
-        let tables = Tables::served_by(in_process()).await;
+        let tables = Tables::in_process().await;
         let posts = Arc::new(Recorded::default());
         let channels = Arc::new(ChannelsConfig::parse(channels).unwrap());
         let publisher =
@@ -230,62 +223,6 @@ impl World {
         let lines = self.posts.lines(id);
         lines.iter().filter_map(|line| line.pointer("/push/pub/data/problem").cloned()).collect()
     }
-}
-
-/// DynamoDB without a socket, which would keep a test from pausing the clock.
-fn in_process() -> SharedHttpClient {
-    let database = dynoxide::Database::memory().unwrap();
-    let connector = SharedHttpConnector::new(InProcess(database));
-    http_client_fn(move |_, _| connector.clone())
-}
-
-struct InProcess(dynoxide::Database);
-
-impl std::fmt::Debug for InProcess {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("InProcess")
-    }
-}
-
-impl HttpConnector for InProcess {
-    fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
-        let target = request.headers().get("x-amz-target").unwrap_or_default();
-        let operation = target.rsplit('.').next().unwrap_or_default().to_owned();
-        let body = request.body().bytes().unwrap_or_default().to_vec();
-        let database = self.0.clone();
-        HttpConnectorFuture::new(async move {
-            // others may go on between a request and its effect
-            tokio::task::yield_now().await;
-            let (status, text) = match answer(&database, &operation, &body) {
-                Ok(text) => (200, text),
-                Err(error) => (error.status_code(), error.to_json()),
-            };
-            let mut response = HttpResponse::new(StatusCode::try_from(status).unwrap(), text.into());
-            response.headers_mut().insert("content-type", "application/x-amz-json-1.0");
-            Ok(response)
-        })
-    }
-}
-
-fn answer(database: &dynoxide::Database, operation: &str, body: &[u8]) -> dynoxide::Result<String> {
-    macro_rules! run {
-        ($call:ident) => {
-            serde_json::to_string(&database.$call(serde_json::from_slice(body).unwrap())?).unwrap()
-        };
-    }
-    Ok(match operation {
-        "CreateTable" => run!(create_table),
-        "PutItem" => run!(put_item),
-        "GetItem" => run!(get_item),
-        "DeleteItem" => run!(delete_item),
-        "UpdateItem" => run!(update_item),
-        "Query" => run!(query),
-        "BatchGetItem" => run!(batch_get_item),
-        "BatchWriteItem" => run!(batch_write_item),
-        "TransactGetItems" => run!(transact_get_items),
-        "TransactWriteItems" => run!(transact_write_items),
-        operation => panic!("{operation} is on no path of ours"),
-    })
 }
 
 /// What `status.snapshot` tells.

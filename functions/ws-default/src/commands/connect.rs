@@ -202,7 +202,7 @@ async fn subscribe(
             reply_bytes,
             recovery_limit: u64::from(state.channels.client.recovery_max_publication_limit),
         };
-        match state.publisher.begin_subscribe(command).await? {
+        match Box::pin(state.publisher.begin_subscribe(command)).await? {
             Begun::Reply(mut result, catch_up) => {
                 result.data = subscription.data;
                 let own = Subscription { command_id: id, active: true, server: true, shard: catch_up.shard() };

@@ -85,14 +85,10 @@ pub(crate) fn ttl(expires_at: Option<i64>, now: i64) -> u32 {
 }
 
 fn unverified(error: &TokenError) -> Refusal {
-    match error {
-        TokenError::KeysUnavailable(cause) => {
-            warn!(cause, "token could not be verified");
-            ErrorCode::INTERNAL.into()
-        }
-        _ => {
-            info!(reason = %error, "token refused");
-            Disconnect::INVALID_TOKEN.into()
-        }
+    if let TokenError::KeysUnavailable(cause) = error {
+        warn!(cause, "token could not be verified");
+        return ErrorCode::INTERNAL.into();
     }
+    info!(reason = %error, "token refused");
+    Disconnect::INVALID_TOKEN.into()
 }

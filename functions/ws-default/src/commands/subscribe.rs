@@ -84,7 +84,7 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
         reply_bytes: REPLY_BYTES,
         recovery_limit: u64::from(state.channels.client.recovery_max_publication_limit),
     };
-    match state.publisher.begin_subscribe(command).await? {
+    match Box::pin(state.publisher.begin_subscribe(command)).await? {
         Begun::Reply(mut result, catch_up) => {
             let subscription = Subscription { command_id: id, active: true, server: false, shard: catch_up.shard() };
             session.subscribed_to(name.as_str(), subscription, *catch_up);
