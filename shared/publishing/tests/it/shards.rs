@@ -51,7 +51,7 @@ impl Queue {
     async fn viewers(&self) -> Vec<String> {
         let mut ids = Vec::new();
         for shard in 0..self.world.namespace.shards {
-            let id = (0..).map(|n| format!("v{n}")).find(|id| shard_of(id, self.world.namespace.shards) == shard);
+            let id = (0..1000).map(|n| format!("v{n}")).find(|id| shard_of(id, self.world.namespace.shards) == shard);
             let id = id.unwrap();
             self.world.subscribe(&id).await;
             ids.push(id);
@@ -170,7 +170,7 @@ async fn a_task_of_a_stream_that_is_no_more_or_of_an_unknown_namespace_is_done()
 #[tokio::test(start_paused = true)]
 async fn a_channel_whose_shards_grow_serves_everybody() {
     let mut queue = Queue::new(1).await;
-    let before = (0..).map(|n| format!("v{n}")).find(|id| shard_of(id, 4) == 2).unwrap();
+    let before = (0..1000).map(|n| format!("v{n}")).find(|id| shard_of(id, 4) == 2).unwrap();
     queue.world.subscribe(&before).await;
     queue.world.publish(1).await;
     assert_eq!(queue.world.seen(&before).1, [1], "one shard: whoever holds the delivery posts");
@@ -180,7 +180,7 @@ async fn a_channel_whose_shards_grow_serves_everybody() {
     queue.world.namespace = wider.namespace.clone();
     queue.world.channels = wider.channels.clone();
     queue.world.publisher = queue.world.publisher.clone().with_channels(wider.channels.clone());
-    let after = (0..).map(|n| format!("w{n}")).find(|id| shard_of(id, 4) == 3).unwrap();
+    let after = (0..1000).map(|n| format!("w{n}")).find(|id| shard_of(id, 4) == 3).unwrap();
     queue.world.subscribe(&after).await;
     queue.world.publish(2).await;
     queue.work_off().await;

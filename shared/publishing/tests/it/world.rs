@@ -38,7 +38,7 @@ pub(crate) struct World {
 impl World {
     /// A DynamoDB behind a socket, and short leases.
     pub(crate) async fn new() -> Self {
-        Self::over(Tables::start().await, SHORT, json!({}), json!({}))
+        Self::over(Tables::start().await, SHORT, &json!({}), &json!({}))
     }
 
     /// In process, with the usual timing: for `start_paused`. `options` are the channel's, on top of a history of 300.
@@ -50,10 +50,10 @@ impl World {
     pub(crate) async fn paused_with(options: Value, client: Value) -> Self {
         // the clock begins with its first reading: not after the SDK has taken its time
         now_ms();
-        Self::over(Tables::in_process().await, Timing::default(), options, client)
+        Self::over(Tables::in_process().await, Timing::default(), &options, &client)
     }
 
-    fn over(tables: Tables, timing: Timing, options: Value, client: Value) -> Self {
+    fn over(tables: Tables, timing: Timing, options: &Value, client: &Value) -> Self {
         let mut namespace = json!({
             "name": "status", "history_size": 300, "history_ttl": "10m", "force_positioning": true, "force_recovery": true,
         });
