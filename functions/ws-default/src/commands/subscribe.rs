@@ -32,10 +32,11 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
     let earlier = subscriptions.get(name.as_str()).copied();
     let subscribed = subscriptions.values().filter(|subscription| subscription.active).count();
     if let Some(earlier) = earlier.filter(|earlier| earlier.active)
-        && (earlier.server || earlier.command_id.checked_add(1) == Some(id))
+        && (earlier.server
+            || (earlier.command_id.checked_add(1) == Some(id) && stands(session, &name, earlier.shard).await?))
     {
-        // nothing can have come in between. Otherwise an unsubscribe may be on its way that this one has overtaken: the newer
-        // command wins.
+        // nothing of the client's can have come in between. Otherwise an unsubscribe may be on its way that this one has
+        // overtaken: the newer command wins.
         return Err(ErrorCode::ALREADY_SUBSCRIBED.into());
     }
     let limit = usize::try_from(state.channels.client.channel_limit).unwrap_or(usize::MAX);
@@ -94,6 +95,13 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
         Begun::Refused(code) => Err(code.into()),
         Begun::ConnectionGone => Err(Refusal::Gone),
     }
+}
+
+/// False for a subscription whose client was told that it is over (2500): it subscribes again at once, while whoever told it has
+/// not deleted the row yet, or has died.
+async fn stands(session: &Session<'_>, name: &ChannelName, shard: u32) -> anyhow::Result<bool> {
+    let row = session.state.publisher.table().subscriber(&session.connection_id, name.as_str(), shard).await?;
+    Ok(row.is_some_and(|row| !row.lost))
 }
 
 /// What a token, or the namespace, gives.
