@@ -138,7 +138,7 @@ impl<'a> Session<'a> {
                         Request::Subscribe(request) => (false, Some(request.channel.clone())),
                         _ => (false, None),
                     };
-                    let code = match self.execute(command).await {
+                    let code = match Box::pin(self.execute(command)).await {
                         Ok(outcome) => {
                             lines.extend(lines_of(id, outcome, channel.as_deref()));
                             continue;
