@@ -9,7 +9,9 @@
    the events behind them wait their turn. (300 sockets at once were 300 processes, and none of them got anywhere.)
 5. Environments that wait for an event cost nothing: MiniStack looks after each of them twenty times a second, and waits after
    each event for logs that it may not have written.
-6. It stops, and saves its state, when whoever started it ends (standard input is a pipe that only the starter holds). The
+6. With IAM enforced, who may do a thing to one message of a queue may do it to a batch: on AWS there are no actions of their own
+   for batches.
+7. It stops, and saves its state, when whoever started it ends (standard input is a pipe that only the starter holds). The
    file named as its argument says that all is ready: it is removed then.
 """
 
@@ -158,6 +160,21 @@ def without_polling():
     drain.__defaults__ = (0.004, 0.002, 0.1)
 
 
+def with_actions_of_aws():
+    from ministack.core import iam_actions
+
+    action_of = getattr(iam_actions, "extract_iam_action", None)
+    if action_of is None:
+        refuse("core.iam_actions.extract_iam_action is gone")
+    batches = {f"sqs:{name}Batch": f"sqs:{name}" for name in ("SendMessage", "DeleteMessage", "ChangeMessageVisibility")}
+
+    def extract_iam_action(*arguments, **named):
+        action = action_of(*arguments, **named)
+        return batches.get(action, action)
+
+    iam_actions.extract_iam_action = extract_iam_action
+
+
 def stop_with_starter(ready_file):
     def watch():
         while os.read(0, 4096):
@@ -189,6 +206,7 @@ def main():
     with_punctuation_excluded()
     with_few_environments()
     without_polling()
+    with_actions_of_aws()
     ready_file = sys.argv[1]
     sys.argv = ["ministack"]
     import ministack.app
