@@ -1,17 +1,18 @@
-use serde::Deserialize;
+use serde::{Deserialize, Serialize};
+use serde_json::value::to_raw_value;
 use signalbox_channels::{ChannelName, Namespace};
-use signalbox_protocol::{HistoryResult, StreamPosition};
+use signalbox_protocol::{Json, StreamPosition};
 use signalbox_publishing::HistoryQuery;
 
 use super::{Empty, channel};
 use crate::{
     State, decode,
     refusal::{ApiError, Refusal},
+    respond::{MAX_ANSWER_BYTES, payload_bytes},
 };
 
-/// Bytes of publications in one answer, about; who wants more asks on from the last one. With quotes escaped they fit what a Lambda
-/// returns (6 MB).
-const MAX_BYTES: usize = 2_500_000;
+/// Bytes of an answer around its publications.
+const ENVELOPE: usize = 256;
 
 #[derive(Debug, Default, Deserialize)]
 #[serde(default)]
@@ -33,7 +34,16 @@ pub(super) struct RemoveRequest {
     channel: String,
 }
 
-/// `limit` publications, or all there are (below 0). Frames to clients are smaller than answers of this API, so it takes some pages.
+/// Publications in the order asked for, and the stream's top.
+#[derive(Debug, Default, Serialize)]
+pub(super) struct HistoryResult {
+    publications: Vec<Json>,
+    epoch: String,
+    offset: u64,
+}
+
+/// `limit` publications, or all there are (below 0), as far as an answer can hold them; who wants more asks on from the last one.
+/// Frames to clients are smaller than answers of this API, so it takes some pages.
 pub(super) async fn history(state: &State, request: &Request) -> Result<HistoryResult, Refusal> {
     let (name, namespace) = with_history(state, &request.channel)?;
     if request.reverse && request.since.as_ref().is_some_and(|since| since.offset == 0) {
@@ -41,20 +51,26 @@ pub(super) async fn history(state: &State, request: &Request) -> Result<HistoryR
         return Err(Refusal::new(ApiError::INTERNAL, "there is nothing before offset 0"));
     }
     let limit = usize::try_from(request.limit).unwrap_or(usize::MAX);
-    let (mut result, mut since, mut bytes) = (HistoryResult::default(), request.since.clone(), 0);
+    let (mut result, mut since, mut bytes) = (HistoryResult::default(), request.since.clone(), ENVELOPE);
     loop {
         let left = limit - result.publications.len();
         let query = HistoryQuery { limit: left, since: since.as_ref(), reverse: request.reverse };
         let page = state.publisher.history(name.as_str(), namespace, query).await?;
         (result.epoch, result.offset) = (page.position.epoch, page.position.offset);
-        let last = page.publications.last().map(|publication| publication.offset);
-        bytes += page.publications.iter().map(|publication| publication.data.get().len()).sum::<usize>();
-        result.publications.extend(page.publications);
-        match last {
-            // nothing is before the first one
-            Some(offset)
-                if result.publications.len() < limit && bytes < MAX_BYTES && !(request.reverse && offset <= 1) =>
-            {
+        let mut last = None;
+        for publication in page.publications {
+            let json = to_raw_value(&publication).map_err(anyhow::Error::new)?;
+            bytes += payload_bytes(json.get()) + 1;
+            if bytes > MAX_ANSWER_BYTES && !result.publications.is_empty() {
+                return Ok(result);
+            }
+            last = Some(publication.offset);
+            result.publications.push(json);
+        }
+        // nothing is behind the top, and nothing before the first one
+        let more = |last: u64| if request.reverse { last > 1 } else { last < result.offset };
+        match last.filter(|last| more(*last)) {
+            Some(offset) if result.publications.len() < limit => {
                 since = Some(StreamPosition { offset, epoch: result.epoch.clone() });
             }
             _ => return Ok(result),
