@@ -65,7 +65,7 @@ pub(crate) async fn answer(state: &State, body: &str) -> Response<Body> {
 
 fn read(body: &str) -> serde_json::Result<(Batch, Vec<Result<Call, ApiError>>)> {
     let batch: Batch = decode::request(body)?;
-    let calls = batch.commands.iter().map(|command| call(command)).collect::<Result<_, _>>()?;
+    let calls = batch.commands.iter().map(call).collect::<Result<_, _>>()?;
     Ok((batch, calls))
 }
 

@@ -54,7 +54,7 @@ async fn params_of_another_shape_are_error_107_and_a_method_of_pro_is_104() {
         r#"{"method":"publish","params":{}}"#,
         r#"{"method":"publish","params":{"channel":1}}"#,
         r#"{"method":"publish","params":[]}"#,
-        r#"{}"#,
+        "{}",
     ] {
         assert_eq!(world.post("/api", body).await, (200, bad_request.to_owned()), "{body}");
     }
