@@ -69,11 +69,12 @@ pub async fn handle(state: &State, tick: Tick) -> anyhow::Result<()> {
         state.publisher.keep_alive(tick.bucket(), until),
     )
     .await;
-    let failed = [healed, swept, kept.map(told)].into_iter().filter_map(Result::err).inspect(|cause| {
+    let failed: Vec<_> = [healed, swept, kept.map(told)].into_iter().filter_map(Result::err).collect();
+    for cause in &failed {
         error!(error = format!("{cause:#}"), "part of the minute's work failed");
-    });
+    }
     // an error has one cause; the log has them all
-    failed.fold(Ok(()), |first, cause| first.and(Err(cause)))
+    failed.into_iter().next().map_or(Ok(()), Err)
 }
 
 async fn heal(publisher: &Publisher, until: Instant) -> anyhow::Result<()> {

@@ -54,7 +54,7 @@ fn tick() -> Tick {
 
 /// A connection id of the bucket.
 fn of_bucket(bucket: u32) -> String {
-    (0..).map(|n| format!("connection-{n}")).find(|id| bucket_of(id) == bucket).unwrap()
+    (0..1000).map(|n| format!("connection-{n}")).find(|id| bucket_of(id) == bucket).unwrap()
 }
 
 #[tokio::test]
