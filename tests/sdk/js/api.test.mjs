@@ -32,7 +32,7 @@ describe("the key", { concurrency: 4 }, () => {
 describe("forms", { concurrency: 4 }, () => {
   test("only POST, only JSON, only what there is", async () => {
     const get = await fetch(`${stack.api_url}/info`, { headers: { "X-API-Key": stack.api_key } });
-    assert.equal(get.status, 405);
+    assert.equal(get.status, 404, "API Gateway has no route for it; the function itself answers 405");
     for (const body of ["", "{", "[]", '{"channel":1}']) {
       const { status, text } = await request("/publish", body);
       assert.equal(status, 400);
