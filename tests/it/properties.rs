@@ -5,6 +5,7 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet},
+    sync::Arc,
     time::Duration,
 };
 
@@ -15,10 +16,12 @@ use tokio::time::Instant;
 use crate::{
     gateway::{
         cloud::{Cloud, Weathers},
+        dynamo::Mutation,
+        frames::frame,
         oracle::{Report, look},
         schedule::Schedule,
-        sdk::{Sdk, Seen, SubState, Wanted},
-        seeds::check,
+        sdk::{Sdk, Seen, Wanted},
+        seeds::{check, notices},
         sockets::{Scripted, Weather},
     },
     world::{ORIGIN, TOKEN_SECRET, connect_command, signed, token},
@@ -82,13 +85,8 @@ struct Storm {
 }
 
 fn storms(channel: &'static str, sky: Sky) -> impl Strategy<Value = Storm> {
-    (1..=5_usize, 1..=4_usize, 1..=4_usize, 0..=3_usize).prop_map(move |(publishers, each, subscribers, losses)| Storm {
-        channel,
-        sky,
-        publishers,
-        each,
-        subscribers,
-        losses,
+    (1..=5_usize, 1..=4_usize, 1..=4_usize, 0..=3_usize).prop_map(move |(publishers, each, subscribers, losses)| {
+        Storm { channel, sky, publishers, each, subscribers, losses }
     })
 }
 
@@ -124,18 +122,16 @@ async fn publishing(cloud: Cloud, channel: &'static str, by: usize, each: usize)
         pause(&cloud.schedule, 1_500).await;
         let data = payload(by, n);
         let body = json!({"channel": channel, "data": data, "tags": {"parity": data["parity"]}});
-        let answer = cloud.api("publish", body, cloud.death()).join().await;
-        if let Some(Some(Ok(result))) = answer {
-            acknowledged.push((result["offset"].as_u64().unwrap(), data));
-        }
+        acknowledged.extend(cloud.publish_with(body).await.map(|offset| (offset, data)));
     }
     acknowledged
 }
 
 /// Runs a storm, lets the sky clear, and looks at everything.
-async fn weathered(schedule: Schedule, storm: Storm) -> Vec<Report> {
+async fn weathered(schedule: Schedule, storm: Storm, broken: Option<Rule>) -> Vec<Report> {
     let Storm { channel, sky, publishers, each, subscribers, losses } = storm;
     let cloud = Cloud::new(&schedule, CHANNELS);
+    cloud.dynamo.set_mutation(broken.map(|rule| Arc::new(rule) as Mutation));
     cloud.set_weather(sky.weathers());
     cloud.start_workers();
     cloud.start_keeper();
@@ -160,7 +156,11 @@ async fn weathered(schedule: Schedule, storm: Storm) -> Vec<Report> {
     let truth = cloud.truth(channel).await;
     assert_eq!(truth.delivered, truth.top, "delivered {HEALED:?} after the last crash");
     for (offset, data) in acknowledged {
-        assert_eq!(truth.entries.get(&offset), Some(&Some(data)), "acknowledged, and at {offset} stands something else");
+        assert_eq!(
+            truth.entries.get(&offset),
+            Some(&Some(data)),
+            "acknowledged, and at {offset} stands something else"
+        );
     }
     let mut reports = Vec::new();
     for (n, client) in clients.iter().enumerate() {
@@ -179,13 +179,13 @@ async fn weathered(schedule: Schedule, storm: Storm) -> Vec<Report> {
 /// Nothing but the order is left to chance: no publication comes twice, none is missing, and nobody has to begin again but who lost
 /// its network.
 async fn calm(schedule: Schedule, storm: Storm) {
-    for report in weathered(schedule, storm).await {
+    for report in weathered(schedule, storm, None).await {
         assert_eq!((report.repeated, report.not_recovered, report.interrupted), (0, 0, 0));
     }
 }
 
 async fn not_calm(schedule: Schedule, storm: Storm) {
-    weathered(schedule, storm).await;
+    weathered(schedule, storm, None).await;
 }
 
 #[test]
@@ -218,4 +218,562 @@ fn p1_deltas_are_made_against_what_the_client_has() {
 #[test]
 fn p1_a_filter_leaves_out_what_it_should_and_nothing_else() {
     check("tags", 8, storms("tags:a", Sky::Deadly), not_calm);
+}
+
+/// A payload with a name.
+fn named(name: &str) -> Value {
+    json!({ "name": name })
+}
+
+/// The sky clears, and what the dead have left is healed.
+async fn healed(cloud: &Cloud) {
+    cloud.set_weather(Weathers::default());
+    tokio::time::sleep(HEALED).await;
+    cloud.settled().await;
+}
+
+/// Breaks a rule that is a condition or a part of a request to DynamoDB.
+type Rule = fn(&str, &mut Value);
+
+fn replace(body: &mut Value, name: &str, from: &str, to: &str) {
+    if let Some(text) = body[name].as_str().filter(|text| text.contains(from)) {
+        body[name] = json!(text.replace(from, to));
+    }
+}
+
+/// Each of these conditions is left out on purpose, and the storms notice: there was a gap, a swap, a repetition, or something that was
+/// never delivered.
+#[test]
+fn p1_p2_p6_storms_notice_when_a_rule_is_broken() {
+    let rules: [(&str, Sky, Rule); 4] = [
+        ("a deliverer lets go although something was appended", Sky::Calm, |operation, body| {
+            if operation == "UpdateItem" {
+                let always = "holder = :holder AND (#offset = :delivered OR #offset <> :delivered)";
+                replace(body, "ConditionExpression", "holder = :holder AND #offset = :delivered", always);
+            }
+        }),
+        ("two may deliver at once", Sky::Calm, |operation, body| {
+            if operation == "UpdateItem" {
+                let free = "attribute_not_exists(holder) OR lease_until < :now";
+                replace(body, "ConditionExpression", free, &format!("{free} OR attribute_exists(holder)"));
+            }
+        }),
+        ("a row is ready as if nothing had been published meanwhile", Sky::Calm, |operation, body| {
+            let behind = &mut body["ExpressionAttributeValues"][":behind"];
+            if operation == "UpdateItem" && !behind.is_null() {
+                *behind = json!({"BOOL": false});
+            }
+        }),
+        ("the keeper does not learn what is pending", Sky::Deadly, |operation, body| {
+            if operation == "UpdateItem" && body["Key"]["sk"]["S"] == "head" {
+                let shard = &mut body["ExpressionAttributeValues"][":shard"];
+                if !shard.is_null() {
+                    *shard = json!({"S": "held#nowhere"});
+                }
+            }
+        }),
+    ];
+    for (rule, sky, broken) in rules {
+        notices(rule, 120, storms("chat:a", sky), move |schedule, storm| async move {
+            let reports = weathered(schedule, storm, Some(broken)).await;
+            assert!(sky != Sky::Calm || reports.iter().all(|report| report.repeated == 0 && report.interrupted == 0));
+        });
+    }
+}
+
+/// A condition of one of a transaction's puts holds whatever stands there.
+fn overwrites(body: &mut Value, pk: &str) {
+    for item in body["TransactItems"].as_array_mut().into_iter().flatten() {
+        let put = &mut item["Put"];
+        if put["Item"]["pk"]["S"].as_str().is_some_and(|key| key.starts_with(pk)) {
+            let condition = put["ConditionExpression"].as_str().unwrap();
+            put["ConditionExpression"] = json!(format!("attribute_exists(pk) OR {condition}"));
+        }
+    }
+}
+
+#[test]
+fn p3_one_key_is_one_publication_at_one_offset() {
+    check("keys", 12, Just(()), |schedule, ()| repeated_keys(schedule, None));
+    // broken: a key is written over
+    notices("keys", 60, Just(()), |schedule, ()| repeated_keys(schedule, Some(|_, body| overwrites(body, "idem#"))));
+}
+
+async fn repeated_keys(schedule: Schedule, broken: Option<Rule>) {
+    let cloud = Cloud::new(&schedule, CHANNELS);
+    cloud.dynamo.set_mutation(broken.map(|rule| Arc::new(rule) as Mutation));
+    cloud.set_weather(Weathers::deadly());
+    cloud.start_keeper();
+    let watcher = cloud.subscriber("watcher", "chat:a");
+    let callers: Vec<_> = (0..5)
+        .map(|caller| {
+            let (cloud, key) = (cloud.clone(), format!("k{}", caller % 2));
+            schedule.spawn(format!("caller {caller}"), None, async move {
+                let mut offsets = Vec::new();
+                // a caller that hears nothing asks again
+                for _ in 0..3 {
+                    pause(&cloud.schedule, 1_500).await;
+                    let body = json!({"channel": "chat:a", "data": named(&key), "idempotency_key": key});
+                    offsets.extend(cloud.publish_with(body).await);
+                }
+                (key, offsets)
+            })
+        })
+        .collect();
+    let mut answers: BTreeMap<String, BTreeSet<u64>> = BTreeMap::new();
+    for caller in callers {
+        let (key, offsets) = caller.join().await.unwrap();
+        answers.entry(key).or_default().extend(offsets);
+    }
+    healed(&cloud).await;
+    let truth = cloud.truth("chat:a").await;
+    for (key, offsets) in answers {
+        let places: BTreeSet<u64> =
+            truth.entries.iter().filter(|(_, data)| **data == Some(named(&key))).map(|(offset, _)| *offset).collect();
+        assert!(places.len() <= 1, "{key} was published at {places:?}");
+        assert!(offsets.is_subset(&places), "{key} is at {places:?}, and callers heard {offsets:?}");
+    }
+    watcher.until_subscribed("chat:a").await;
+    look("watcher", &watcher.seen("chat:a"), &truth, true, |_, _| false).unwrap();
+}
+
+#[test]
+fn p4_an_older_version_never_follows_a_newer_one() {
+    check("versions", 12, Just(()), |schedule, ()| versions(schedule, None));
+    // broken: whatever version was published last, another one is written over it
+    notices("versions", 60, Just(()), |schedule, ()| versions(schedule, Some(|_, body| overwrites(body, "ver#"))));
+}
+
+async fn versions(schedule: Schedule, broken: Option<Rule>) {
+    let cloud = Cloud::new(&schedule, CHANNELS);
+    cloud.dynamo.set_mutation(broken.map(|rule| Arc::new(rule) as Mutation));
+    cloud.set_weather(Weathers::deadly());
+    cloud.start_keeper();
+    let watcher = cloud.subscriber("watcher", "chat:a");
+    let writers: Vec<_> = (1..=7_u64)
+        .map(|version| {
+            let cloud = cloud.clone();
+            schedule.spawn(format!("version {version}"), None, async move {
+                pause(&cloud.schedule, 1_500).await;
+                let body = json!({"channel": "chat:a", "data": {"version": version}, "version": version});
+                cloud.publish_with(body).await.map(|_| version)
+            })
+        })
+        .collect();
+    let mut newest = 0;
+    for writer in writers {
+        newest = newest.max(writer.join().await.unwrap().unwrap_or(0));
+    }
+    healed(&cloud).await;
+    let truth = cloud.truth("chat:a").await;
+    let versions: Vec<u64> = truth.entries.values().flatten().map(|data| data["version"].as_u64().unwrap()).collect();
+    assert!(versions.is_sorted_by(|a, b| a < b), "{versions:?}");
+    assert!(versions.last().copied().unwrap_or(0) >= newest, "{newest} was acknowledged, {versions:?} published");
+    watcher.until_subscribed("chat:a").await;
+    look("watcher", &watcher.seen("chat:a"), &truth, true, |_, _| false).unwrap();
+}
+
+/// Moments at which a publication arrived at a socket.
+fn arrivals(cloud: &Cloud, id: &str) -> Vec<Instant> {
+    let posts = cloud.sockets.posts();
+    let own = posts.iter().filter(|posted| posted.connection_id == id && posted.frame.contains(r#""pub":"#));
+    own.map(|posted| posted.at).collect()
+}
+
+/// Whether a line arrived at a socket.
+fn arrived(cloud: &Cloud, id: &str, pointer: &str, value: &Value) -> bool {
+    cloud.sockets.lines(id).iter().any(|line| line.pointer(pointer) == Some(value))
+}
+
+/// A socket that a test plays by itself, of a client that is connected and asks to subscribe.
+async fn raw(cloud: &Cloud, id: &str, token: &str, channel: &str) {
+    cloud.sockets.open_as(id, ORIGIN).await;
+    let subscribe = json!({"id": 2, "subscribe": {"channel": channel}}).to_string();
+    cloud.sockets.send(id, &[connect_command(1, token), subscribe].join("\n"));
+}
+
+/// Somebody publishes every now and then.
+fn publisher(cloud: &Cloud, channel: &'static str, times: usize) {
+    let cloud = cloud.clone();
+    cloud.schedule.clone().spawn("publisher", None, async move {
+        for n in 0..times {
+            pause(&cloud.schedule, 4_000).await;
+            cloud.publish(channel, &payload(0, n)).await;
+        }
+    });
+}
+
+#[test]
+fn p5_nothing_arrives_after_a_token_is_over_nor_after_an_unsubscribe() {
+    /// A round that began before may go on posting for as long as its lease lasts.
+    const ROUND: Duration = Duration::from_secs(10);
+    check("rights", 8, Just(()), |schedule, ()| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        cloud.set_weather(Weathers { kill: 0.3, ..Weathers::rough() });
+        cloud.start_keeper();
+        let began = Instant::now();
+        let until = |user: &str| {
+            let exp = signalbox_clock::now_ms() / 1000 + 40;
+            signed(&json!({"sub": user, "exp": exp}), TOKEN_SECRET)
+        };
+        raw(&cloud, "ends=", &until("ends"), "chat:a").await;
+        raw(&cloud, "leaves=", &token("leaves"), "chat:a").await;
+        raw(&cloud, "put-out=", &token("put-out"), "chat:a").await;
+        raw(&cloud, "foreign=", &token("foreign"), "secret:a").await;
+        publisher(&cloud, "chat:a", 60);
+        publisher(&cloud, "secret:a", 5);
+        tokio::time::sleep(Duration::from_secs(30)).await;
+        cloud.sockets.send("leaves=", r#"{"id":3,"unsubscribe":{"channel":"chat:a"}}"#);
+        let put_out = cloud.api("unsubscribe", json!({"user": "put-out", "channel": "chat:a"}), None).join().await;
+        let put_out = put_out.flatten().is_some_and(|answer| answer.is_ok()).then(Instant::now);
+        cloud.settled().await;
+        for id in ["ends=", "leaves=", "put-out="] {
+            assert!(
+                !arrivals(&cloud, id).is_empty()
+                    || arrived(&cloud, id, "/push/disconnect/code", &json!(3005))
+                    || !cloud.sockets.is_alive(id)
+                    || cloud
+                        .sockets
+                        .lines(id)
+                        .iter()
+                        .any(|l| l["error"].is_object() || l.pointer("/push/unsubscribe").is_some()),
+                "{id} got nothing at all: {:?}",
+                cloud.sockets.lines(id)
+            );
+        }
+        // 40 s and the grace of 25, rounded up to seconds
+        let end = began + Duration::from_secs(40 + 25 + 1);
+        assert!(arrivals(&cloud, "ends=").iter().all(|at| *at <= end), "after its token was over");
+        let left = cloud
+            .sockets
+            .posts()
+            .iter()
+            .find(|posted| posted.connection_id == "leaves=" && posted.frame.contains(r#""unsubscribe":{}"#))
+            .map(|posted| posted.at);
+        for (id, at) in [("leaves=", left), ("put-out=", put_out)] {
+            let late = at.map(|at| arrivals(&cloud, id).iter().filter(|arrival| **arrival > at + ROUND).count());
+            assert_eq!(late.unwrap_or(0), 0, "{id}: {:?}", cloud.sockets.lines(id));
+        }
+        assert_eq!(arrivals(&cloud, "foreign="), []);
+        let refused =
+            cloud.sockets.lines("foreign=").iter().any(|line| line.pointer("/error/code") == Some(&json!(103)));
+        assert!(refused || !arrived(&cloud, "foreign=", "/id", &json!(2)), "{:?}", cloud.sockets.lines("foreign="));
+    });
+}
+
+#[test]
+fn p1_a_subscription_that_the_server_made_gets_everything_and_recovers() {
+    check("server side", 8, Just(()), |schedule, ()| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        cloud.set_weather(Weathers::calm());
+        let client = cloud.client("u0", true);
+        client.connect();
+        assert!(client.until(Duration::from_mins(1), |sdk| sdk.times_connected() == 1).await);
+        let publishing = schedule.spawn("publisher", None, publishing(cloud.clone(), "server:a", 0, 4));
+        pause(&schedule, 2_000).await;
+        let subscribe = json!({"user": "u0", "channel": "server:a"});
+        cloud.api("subscribe", subscribe.clone(), None).join().await.unwrap().unwrap().unwrap();
+        assert!(client.until(Duration::from_secs(30), |sdk| sdk.is_server_subscribed("server:a")).await);
+        publishing.join().await.unwrap();
+        let own = client.publish("chat:a", &payload(1, 0)).await;
+        assert!(own.is_ok(), "{own:?}");
+        cloud.settled().await;
+        let truth = cloud.truth("server:a").await;
+        assert_eq!(truth.delivered, 4);
+        let report = look("u0", &client.seen("server:a"), &truth, true, |_, _| false).unwrap();
+        assert_eq!((report.repeated, report.dropped), (0, 0));
+        assert_eq!(client.violations(), Vec::<String>::new());
+    });
+}
+
+/// A binary frame, and one over 32 KB: API Gateway closes the socket.
+#[test]
+fn p11_frames_that_api_gateway_does_not_take_leave_no_row() {
+    check("not taken", 4, proptest::bool::ANY, |schedule, binary| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        raw(&cloud, "C=", &token("u0"), "chat:a").await;
+        cloud.settled().await;
+        if binary {
+            cloud.sockets.send_binary("C=");
+        } else {
+            cloud.sockets.send("C=", &"x".repeat(32 * 1024 + 1));
+        }
+        cloud.settled().await;
+        assert!(!cloud.sockets.is_alive("C="));
+        assert_eq!(rows_of_connections(&cloud), Vec::<String>::new());
+    });
+}
+
+/// Items that a connection has.
+fn rows_of_connections(cloud: &Cloud) -> Vec<String> {
+    let items = cloud.dynamo.items();
+    let keys =
+        items.iter().map(|item| format!("{} {}", item["pk"]["S"].as_str().unwrap(), item["sk"]["S"].as_str().unwrap()));
+    keys.filter(|key| ["conn#", "ch#", "user#", "addr#"].iter().any(|of| key.starts_with(of))).collect()
+}
+
+#[test]
+fn p6_rows_of_connections_that_went_without_a_word_vanish() {
+    check("rows", 4, Just(()), |schedule, ()| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        let deaf = Weather { no_disconnect: 1.0, kill: 0.3, ..Weather::default() };
+        cloud.set_weather(Weathers { sockets: deaf, kill: 0.3, ..Weathers::default() });
+        cloud.start_keeper();
+        let clients: Vec<_> = (0..4).map(|n| cloud.subscriber(&format!("u{n}"), "room:a")).collect();
+        tokio::time::sleep(Duration::from_secs(20)).await;
+        for client in &clients {
+            client.lose_network(schedule.draw(fastrand::Rng::bool));
+            client.disconnect();
+        }
+        // one more that opens a socket and says nothing
+        cloud.sockets.open_as("silent=", ORIGIN).await;
+        cloud.settled().await;
+        cloud.sockets.set_weather(Weather { no_disconnect: 1.0, ..Weather::default() });
+        cloud.set_weather(Weathers {
+            sockets: Weather { no_disconnect: 1.0, ..Weather::default() },
+            ..Weathers::default()
+        });
+        // API Gateway gives up a silent socket after ten minutes, and the keeper comes round in eight
+        tokio::time::sleep(Duration::from_mins(20)).await;
+        cloud.settled().await;
+        assert_eq!(rows_of_connections(&cloud), Vec::<String>::new());
+        assert!(!cloud.sockets.is_alive("silent="));
+    });
+}
+
+#[test]
+fn p6_without_a_keeper_rows_vanish_within_their_ttl() {
+    check("ttl", 2, Just(()), |schedule, ()| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        cloud.set_weather(Weathers {
+            sockets: Weather { no_disconnect: 1.0, ..Weather::default() },
+            ..Weathers::default()
+        });
+        let client = cloud.subscriber("u0", "room:a");
+        client.until_subscribed("room:a").await;
+        assert!(cloud.publish("room:a", &payload(0, 0)).await.is_some());
+        client.lose_network(false);
+        client.disconnect();
+        assert_ne!(rows_of_connections(&cloud), Vec::<String>::new());
+        tokio::time::sleep(Duration::from_mins(131)).await;
+        cloud.dynamo.sweep();
+        assert_eq!(rows_of_connections(&cloud), Vec::<String>::new());
+    });
+}
+
+/// Ten minutes of silence and two hours in all: the keeper's pings prevent the one, and its asking to reconnect the other.
+#[test]
+fn p1_sockets_outlive_the_quotas_of_api_gateway() {
+    check("quotas", 1, Just(()), |schedule, ()| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        cloud.start_keeper();
+        let client = cloud.subscriber("u0", "chat:a");
+        client.until_subscribed("chat:a").await;
+        tokio::time::sleep(Duration::from_mins(80)).await;
+        assert_eq!(client.times_connected(), 1, "the keeper's pings keep it open: {:?}", client.codes());
+        cloud.publish("chat:a", &payload(0, 0)).await.unwrap();
+        tokio::time::sleep(Duration::from_mins(38)).await;
+        client.until_subscribed("chat:a").await;
+        assert_eq!(client.codes(), [3011], "sent away to come back before the two hours are over");
+        cloud.publish("chat:a", &payload(0, 1)).await.unwrap();
+        cloud.settled().await;
+        let truth = cloud.truth("chat:a").await;
+        let report = look("u0", &client.seen("chat:a"), &truth, true, |_, _| false).unwrap();
+        assert_eq!((report.distinct, report.not_recovered), (2, 0));
+    });
+}
+
+#[test]
+fn p7_one_bad_connection_neither_fails_nor_delays_the_others() {
+    check("bad one", 8, 0..6_usize, |schedule, how| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        let good: Vec<String> = (0..6).map(|n| format!("good{n}=")).collect();
+        for id in good.iter().map(String::as_str).chain(["bad="]) {
+            raw(&cloud, id, &token(id), "chat:a").await;
+        }
+        cloud.settled().await;
+        let fail = |error: PostError| vec![Scripted::Fail(error); 40];
+        cloud.sockets.script(
+            "bad=",
+            match how {
+                0 => fail(PostError::Unavailable("429".to_owned())),
+                1 => fail(PostError::Unavailable("503".to_owned())),
+                2 => fail(PostError::Gone),
+                3 => fail(PostError::TooLarge),
+                4 => fail(PostError::Refused("403".to_owned())),
+                _ => vec![Scripted::Delay(Duration::from_secs(30)); 40],
+            },
+        );
+        let began = Instant::now();
+        for n in 0..3 {
+            assert!(cloud.publish("chat:a", &payload(0, n)).await.is_some(), "the publisher is not told of it");
+        }
+        cloud.settled().await;
+        let truth = cloud.truth("chat:a").await;
+        assert_eq!((truth.top, truth.delivered), (3, 3));
+        for id in &good {
+            let arrivals = arrivals(&cloud, id);
+            let offsets: Vec<_> =
+                cloud.sockets.lines(id).iter().filter_map(|line| line.pointer("/push/pub/offset")?.as_u64()).collect();
+            assert_eq!(offsets, [1, 2, 3], "{id}");
+            assert!(arrivals[0] < began + Duration::from_secs(1), "{id} got the first after {:?}", arrivals[0] - began);
+        }
+        let told = arrived(&cloud, "bad=", "/push/unsubscribe/code", &json!(2500));
+        assert!(told || !cloud.sockets.is_alive("bad="), "the bad one goes on believing that it has everything");
+    });
+}
+
+#[test]
+fn p8_tasks_that_come_again_post_nothing_again() {
+    check("again", 6, storms("big:a", Sky::Calm), |schedule, storm| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        let mut weathers = Weathers::calm();
+        weathers.workers.again = 0.7;
+        cloud.set_weather(weathers);
+        cloud.start_workers();
+        let clients: Vec<Sdk> = (0..3).map(|n| cloud.subscriber(&format!("u{n}"), "big:a")).collect();
+        publishing(cloud.clone(), "big:a", 0, storm.publishers + storm.each).await;
+        cloud.set_weather(Weathers::default());
+        cloud.settled().await;
+        let truth = cloud.truth("big:a").await;
+        assert!(cloud.workers.tasks() > 3 * (storm.publishers + storm.each), "tasks came again");
+        for client in clients {
+            client.until_subscribed("big:a").await;
+            let report = look(client.name(), &client.seen("big:a"), &truth, true, |_, _| false).unwrap();
+            assert_eq!((report.repeated, report.interrupted), (0, 0));
+        }
+    });
+}
+
+/// How often each client joined, and how often it left, as one saw it.
+fn joins_and_leaves(watcher: &Sdk) -> (BTreeMap<String, usize>, BTreeMap<String, usize>) {
+    let (mut joined, mut left) = (BTreeMap::new(), BTreeMap::new());
+    for moment in watcher.seen("room:a") {
+        match moment.seen {
+            Seen::Join { client } => *joined.entry(client).or_insert(0) += 1,
+            Seen::Leave { client } => *left.entry(client).or_insert(0) += 1,
+            _ => {}
+        }
+    }
+    (joined, left)
+}
+
+async fn comings_and_goings(schedule: Schedule, sky: Sky) {
+    let cloud = Cloud::new(&schedule, CHANNELS);
+    let mut weathers = sky.weathers();
+    // a push whose answer is lost comes twice, whoever sent it
+    (weathers.sockets.arrived_unavailable, weathers.sockets.hang) = (0.0, 0.0);
+    let watcher = cloud.subscriber("watcher", "room:a");
+    watcher.until_subscribed("room:a").await;
+    cloud.set_weather(weathers);
+    cloud.start_keeper();
+    let others: Vec<_> = (0..3).map(|n| cloud.subscriber(&format!("u{n}"), "room:a")).collect();
+    for n in 0..4 {
+        pause(&schedule, 3_000).await;
+        let (who, how) = schedule.draw(|rng| (rng.usize(..3), rng.u8(..5)));
+        match how {
+            0 => others[who].lose_network(true),
+            1 => others[who].lose_network(false),
+            2 => drop(cloud.api("disconnect", json!({"user": format!("u{who}")}), cloud.death())),
+            3 => others[who].unsubscribe("room:a"),
+            _ => others[who].subscribe("room:a", Wanted::default()),
+        }
+        let cloud = cloud.clone();
+        schedule.spawn(format!("publisher {n}"), None, async move { cloud.publish("room:a", &payload(0, n)).await });
+    }
+    pause(&schedule, 3_000).await;
+    for other in &others {
+        other.lose_network(schedule.draw(fastrand::Rng::bool));
+        other.disconnect();
+    }
+    cloud.set_weather(Weathers::default());
+    cloud.settled().await;
+    // whose going nobody was told of: the keeper finds out
+    tokio::time::sleep(Duration::from_mins(20)).await;
+    cloud.settled().await;
+    let (mut joined, left) = joins_and_leaves(&watcher);
+    for (client, times) in &left {
+        // whoever subscribed may have died before it told so
+        let most = joined.get(client).copied().unwrap_or(0).max(1);
+        assert!(*times <= most, "{client} joined {most} times and left {times} times");
+    }
+    if sky == Sky::Calm {
+        joined.remove(&watcher.client().unwrap());
+        assert_eq!(joined, left, "joins and leaves");
+    }
+}
+
+#[test]
+fn p9_a_leave_is_told_once() {
+    check("leaves calm", 8, Just(Sky::Calm), comings_and_goings);
+    check("leaves deadly", 10, Just(Sky::Deadly), comings_and_goings);
+}
+
+#[test]
+fn p10_rows_are_read_no_faster_than_they_are_posted_to() {
+    const ROWS: usize = 500;
+    const PAGE: usize = 50;
+    /// Posts at once, and the page that is read and the one before it.
+    const MOST: usize = 128 + 2 * PAGE;
+    check("rows", 1, Just(()), |schedule, ()| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        raw(&cloud, "first=", &token("first"), "chat:a").await;
+        cloud.settled().await;
+        let item = cloud.dynamo.items().into_iter().find(|item| item["pk"]["S"] == "ch#chat:a#0").unwrap();
+        for n in 1..ROWS {
+            let id = format!("row{n}=");
+            let mut item = item.clone();
+            item["sk"] = json!({ "S": id });
+            cloud.dynamo.put(&item);
+            cloud.sockets.hold(&id);
+        }
+        let ahead = Arc::new(std::sync::Mutex::new((0, 0)));
+        let (seen, sockets) = (ahead.clone(), cloud.sockets.clone());
+        let before = sockets.posts().len();
+        cloud.dynamo.set_mutation(Some(Arc::new(move |operation, body| {
+            if operation == "Query" && body["ExpressionAttributeValues"][":pk"]["S"] == "ch#chat:a#0" {
+                body["Limit"] = json!(PAGE);
+                let (pages, most) = &mut *seen.lock().unwrap();
+                *pages += 1;
+                *most = (*most).max((*pages * PAGE).saturating_sub(sockets.posts().len() - before));
+            }
+        })));
+        cloud.publish("chat:a", &payload(0, 0)).await.unwrap();
+        cloud.settled().await;
+        assert_eq!(cloud.sockets.posts().len() - before, ROWS);
+        let (pages, most) = *ahead.lock().unwrap();
+        assert!(pages >= ROWS / PAGE && most <= MOST, "{pages} pages, {most} rows ahead of the posts");
+        assert!(cloud.sockets.most_in_flight() <= 128);
+    });
+}
+
+/// What a session of frames has to leave behind: an answer to each, or a closed socket; no error, no row.
+#[test]
+fn p11_any_frame_gets_an_answer_or_an_end() {
+    let sessions = (proptest::collection::vec(frame(), 1..14), proptest::bool::weighted(0.85));
+    check("frames", 40, sessions, |schedule, (frames, connected)| async move {
+        let cloud = Cloud::new(&schedule, CHANNELS);
+        cloud.start_workers();
+        let mut sockets = 0;
+        let mut id = String::new();
+        for frame in &frames {
+            if !cloud.sockets.is_alive(&id) {
+                sockets += 1;
+                id = format!("C{sockets}=");
+                cloud.sockets.open_as(&id, ORIGIN).await;
+                if connected {
+                    cloud.sockets.run(&id, &connect_command(1, &token("u0"))).await;
+                }
+            }
+            let before = cloud.sockets.lines(&id).len();
+            cloud.sockets.send(&id, frame);
+            cloud.settled().await;
+            let answered = cloud.sockets.lines(&id).len() > before;
+            assert!(answered || !cloud.sockets.is_alive(&id), "nothing came of {frame:?}");
+        }
+        cloud.sockets.close(&id, 1000);
+        cloud.settled().await;
+        assert_eq!(cloud.sockets.surfaced(), Vec::<String>::new());
+        assert_eq!(rows_of_connections(&cloud), Vec::<String>::new());
+    });
 }

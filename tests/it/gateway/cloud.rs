@@ -9,7 +9,8 @@ use serde_json::{Value, json};
 use signalbox_auth::TokenVerifier;
 use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
 use signalbox_connections::{ConnectionTable, LogState};
-use signalbox_publishing::{FanOut, FanOutTask, Publisher};
+use signalbox_lambda::sqs::{Outcome, Record};
+use signalbox_publishing::{FanOut, Publisher};
 
 use super::{
     dynamo::{Dynamo, DynamoWeather},
@@ -106,7 +107,8 @@ impl Cloud {
 
     fn routes(&self) -> Routes {
         fn event(event: &Event) -> aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest {
-            let mut request = socket_event(&event.connection_id, event.kind, event.body.as_deref(), event.origin.as_deref());
+            let mut request =
+                socket_event(&event.connection_id, event.kind, event.body.as_deref(), event.origin.as_deref());
             request.request_context.identity.source_ip = Some(event.source_ip.clone());
             request
         }
@@ -201,9 +203,15 @@ impl Cloud {
         })
     }
 
-    /// Publishes through the server API.
-    pub(crate) fn publish(&self, channel: &str, data: &Value) -> Handle<Option<Result<Value, i64>>> {
-        self.api("publish", json!({"channel": channel, "data": data}), None)
+    /// Publishes through the server API: the offset, or nothing when it was not acknowledged.
+    pub(crate) async fn publish(&self, channel: &str, data: &Value) -> Option<u64> {
+        self.publish_with(json!({"channel": channel, "data": data})).await
+    }
+
+    /// The same with all that a request may have; it dies as the weather has it.
+    pub(crate) async fn publish_with(&self, body: Value) -> Option<u64> {
+        let answer = self.api("publish", body, self.death()).join().await;
+        answer??.ok().map(|result| result["offset"].as_u64().unwrap_or(0))
     }
 
     /// A death as the weather has it.
@@ -236,11 +244,15 @@ impl Cloud {
     /// Begins the workers of the fan-out queue.
     pub(crate) fn start_workers(&self) {
         let (publisher, channels) = (self.publisher.clone(), self.channels.clone());
+        let state = Arc::new(fanout::State { publisher, channels, dead_letters: None });
         self.workers.start(Arc::new(move |body: String| {
-            let (publisher, channels) = (publisher.clone(), channels.clone());
+            let state = state.clone();
             Box::pin(async move {
-                let task: FanOutTask = serde_json::from_str(&body)?;
-                publisher.work(&channels, &task).await
+                let record = Record { message_id: "m".to_owned(), body: serde_json::from_str(&body)? };
+                match fanout::handle(&state, vec![record]).await?.as_slice() {
+                    [Outcome::Stored] => Ok(()),
+                    outcome => anyhow::bail!("{outcome:?}"),
+                }
             })
         }));
     }

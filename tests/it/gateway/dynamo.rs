@@ -47,7 +47,6 @@ pub(crate) struct Dynamo {
 struct Settings {
     weather: DynamoWeather,
     mutation: Option<Mutation>,
-    requests: usize,
 }
 
 impl std::fmt::Debug for Dynamo {
@@ -90,7 +89,10 @@ impl Dynamo {
             "KeySchema": [element("pk", "HASH"), element("sk", "RANGE")],
         });
         if index {
-            create["AttributeDefinitions"].as_array_mut().unwrap().extend([attribute("due_shard", "S"), attribute("due_at", "N")]);
+            create["AttributeDefinitions"]
+                .as_array_mut()
+                .unwrap()
+                .extend([attribute("due_shard", "S"), attribute("due_at", "N")]);
             create["GlobalSecondaryIndexes"] = json!([{
                 "IndexName": "due",
                 "KeySchema": [element("due_shard", "HASH"), element("due_at", "RANGE")],
@@ -126,11 +128,6 @@ impl Dynamo {
         self.settings.lock().unwrap().mutation = mutation;
     }
 
-    /// Requests so far.
-    pub(crate) fn requests(&self) -> usize {
-        self.settings.lock().unwrap().requests
-    }
-
     /// Removes what is over its TTL, which DynamoDB does late.
     pub(crate) fn sweep(&self) -> usize {
         self.database.sweep_ttl().unwrap()
@@ -152,6 +149,11 @@ impl Dynamo {
                 return items;
             }
         }
+    }
+
+    /// Writes an item of the connection table, past everybody.
+    pub(crate) fn put(&self, item: &Value) {
+        self.answer("PutItem", json!({"TableName": "connections", "Item": item})).unwrap();
     }
 
     fn answer(&self, operation: &str, body: Value) -> dynoxide::Result<String> {
@@ -182,8 +184,7 @@ impl Dynamo {
 
     async fn serve(self, operation: String, body: Value) -> Result<(u16, String), ConnectorError> {
         let weather = {
-            let mut settings = self.settings.lock().unwrap();
-            settings.requests += 1;
+            let settings = self.settings.lock().unwrap();
             settings.weather
         };
         let after = self.schedule.gate(|| describe(&operation, &body)).await;

@@ -2,6 +2,7 @@
 
 pub(crate) mod cloud;
 pub(crate) mod dynamo;
+pub(crate) mod frames;
 pub(crate) mod oracle;
 pub(crate) mod schedule;
 pub(crate) mod sdk;

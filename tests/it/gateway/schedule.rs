@@ -365,11 +365,7 @@ impl Schedule {
     }
 
     /// Starts an actor that is always there: nobody waits for its end.
-    pub(crate) fn spawn_background(
-        &self,
-        name: impl Into<String>,
-        work: impl Future<Output = ()> + Send + 'static,
-    ) {
+    pub(crate) fn spawn_background(&self, name: impl Into<String>, work: impl Future<Output = ()> + Send + 'static) {
         self.start(name.into(), None, true, move || work);
     }
 
@@ -498,7 +494,8 @@ impl Schedule {
         if let Some(plan) = &mut state.plan {
             loop {
                 let now = Instant::now();
-                let waiting: Vec<Point> = state.points.iter().filter(|point| point.not_before <= now).cloned().collect();
+                let waiting: Vec<Point> =
+                    state.points.iter().filter(|point| point.not_before <= now).cloned().collect();
                 if waiting.is_empty() {
                     return None;
                 }
@@ -518,7 +515,11 @@ impl Schedule {
         let index = match state.order {
             Order::Fair => state.rng.usize(..state.points.len()),
             Order::Turns { interrupt } => {
-                if state.rng.f64() < interrupt { state.rng.usize(..state.points.len()) } else { 0 }
+                if state.rng.f64() < interrupt {
+                    state.rng.usize(..state.points.len())
+                } else {
+                    0
+                }
             }
             Order::Priorities { change } => {
                 let priority = |point: &Point| state.running.get(&point.actor).map_or(0.0, |meta| meta.priority);

@@ -55,14 +55,27 @@ pub(crate) struct Wanted {
 /// What the application sees of a subscription.
 #[derive(Debug, Clone, PartialEq)]
 pub(crate) enum Seen {
-    Subscribing { code: u64 },
+    Subscribing {
+        code: u64,
+    },
     Subscribed(Subscribed),
-    Unsubscribed { code: u64 },
-    Publication { offset: u64, data: Value },
+    Unsubscribed {
+        code: u64,
+    },
+    Publication {
+        offset: u64,
+        data: Value,
+    },
     /// A publication that came while there was no subscription: the SDK drops it.
-    Dropped { offset: u64 },
-    Join { client: String },
-    Leave { client: String },
+    Dropped {
+        offset: u64,
+    },
+    Join {
+        client: String,
+    },
+    Leave {
+        client: String,
+    },
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
@@ -80,7 +93,6 @@ pub(crate) struct Subscribed {
 /// A moment of a subscription.
 #[derive(Debug, Clone)]
 pub(crate) struct Moment {
-    pub(crate) at: Instant,
     pub(crate) seen: Seen,
 }
 
@@ -168,7 +180,6 @@ struct Inner {
     violations: Vec<String>,
     connected: usize,
     messages: Vec<Value>,
-    errors: Vec<(String, u64)>,
 }
 
 #[derive(Clone)]
@@ -177,7 +188,6 @@ pub(crate) struct Sdk(Arc<Shared>);
 struct Shared {
     options: Options,
     sockets: Sockets,
-    schedule: Schedule,
     inner: Mutex<Inner>,
     changed: Notify,
 }
@@ -206,12 +216,10 @@ impl Sdk {
             violations: Vec::new(),
             connected: 0,
             messages: Vec::new(),
-            errors: Vec::new(),
         };
         let this = Self(Arc::new(Shared {
             options,
             sockets: sockets.clone(),
-            schedule: schedule.clone(),
             inner: Mutex::new(inner),
             changed: Notify::new(),
         }));
@@ -328,16 +336,12 @@ impl Sdk {
         })
     }
 
-    pub(crate) fn publish(&self, channel: &str, data: &Value) -> impl Future<Output = Result<Value, Value>> + Send + use<> {
+    pub(crate) fn publish(
+        &self,
+        channel: &str,
+        data: &Value,
+    ) -> impl Future<Output = Result<Value, Value>> + Send + use<> {
         self.call(json!({"publish": {"channel": channel, "data": data}}))
-    }
-
-    pub(crate) fn state(&self) -> State {
-        self.inner().state
-    }
-
-    pub(crate) fn socket(&self) -> Option<String> {
-        self.inner().socket.clone()
     }
 
     pub(crate) fn client(&self) -> Option<String> {
@@ -350,7 +354,13 @@ impl Sdk {
 
     pub(crate) fn seen(&self, channel: &str) -> Vec<Moment> {
         let inner = self.inner();
-        inner.subs.get(channel).map(|sub| &sub.seen).or(inner.server_subs.get(channel).map(|sub| &sub.seen)).cloned().unwrap_or_default()
+        inner
+            .subs
+            .get(channel)
+            .map(|sub| &sub.seen)
+            .or(inner.server_subs.get(channel).map(|sub| &sub.seen))
+            .cloned()
+            .unwrap_or_default()
     }
 
     pub(crate) fn is_server_subscribed(&self, channel: &str) -> bool {
@@ -359,10 +369,6 @@ impl Sdk {
 
     pub(crate) fn codes(&self) -> Vec<u64> {
         self.inner().codes.clone()
-    }
-
-    pub(crate) fn errors(&self) -> Vec<(String, u64)> {
-        self.inner().errors.clone()
     }
 
     pub(crate) fn violations(&self) -> Vec<String> {
@@ -386,7 +392,8 @@ impl Sdk {
     }
 
     pub(crate) async fn until_subscribed(&self, channel: &str) {
-        let there = self.until(Duration::from_mins(2), |sdk| sdk.sub_state(channel) == Some(SubState::Subscribed)).await;
+        let there =
+            self.until(Duration::from_mins(2), |sdk| sdk.sub_state(channel) == Some(SubState::Subscribed)).await;
         assert!(there, "{} is not subscribed to {channel}: {:?}", self.name(), self.seen(channel));
     }
 
@@ -517,7 +524,7 @@ fn backoff(attempts: u32) -> Duration {
 
 impl Sub {
     fn note(&mut self, seen: Seen) {
-        self.seen.push(Moment { at: Instant::now(), seen });
+        self.seen.push(Moment { seen });
     }
 }
 
@@ -614,7 +621,6 @@ impl Inner {
             Kind::Connect => match (line.get("connect"), error) {
                 (Some(result), None) => self.connected(result),
                 (_, Some(_)) => {
-                    self.errors.push(("connect".to_owned(), code));
                     if code == 109 {
                         self.token = (options.token)();
                         self.disconnect(code, true);
@@ -627,7 +633,6 @@ impl Inner {
             Kind::Subscribe(channel, asked) => match (line.get("subscribe"), error) {
                 (Some(result), None) => self.subscribed(&channel, asked, result),
                 (_, Some(_)) => {
-                    self.errors.push((format!("subscribe {channel}"), code));
                     let Some(sub) = self.subs.get_mut(&channel) else { return };
                     sub.in_flight = false;
                     if sub.state != SubState::Subscribing {
@@ -645,7 +650,6 @@ impl Inner {
             },
             Kind::Unsubscribe => {
                 if error.is_some() {
-                    self.errors.push(("unsubscribe".to_owned(), code));
                     self.disconnect(4, true);
                 }
             }
@@ -717,7 +721,7 @@ impl Inner {
             sub.epoch = result["epoch"].as_str().unwrap_or_default().to_owned();
             let subscribed = read_subscribed(result, asked);
             let recovered = subscribed.recovered;
-            sub.seen.push(Moment { at: Instant::now(), seen: Seen::Subscribed(subscribed) });
+            sub.seen.push(Moment { seen: Seen::Subscribed(subscribed) });
             if recovered {
                 for publication in result["publications"].as_array().into_iter().flatten() {
                     sub.publication(publication);
@@ -727,7 +731,7 @@ impl Inner {
         for (channel, sub) in &mut self.server_subs {
             if sub.live && !subs.contains_key(channel) {
                 sub.live = false;
-                sub.seen.push(Moment { at: Instant::now(), seen: Seen::Unsubscribed { code: 0 } });
+                sub.seen.push(Moment { seen: Seen::Unsubscribed { code: 0 } });
             }
         }
     }
@@ -770,7 +774,6 @@ impl Inner {
         let Some(channel) = push["channel"].as_str() else {
             return self.violations.push(format!("a push without a channel: {push}"));
         };
-        let now = Instant::now();
         if let Some(sub) = self.subs.get_mut(channel) {
             if let Some(publication) = push.get("pub") {
                 if let Err(violation) = sub.publication(publication) {
@@ -806,7 +809,7 @@ impl Inner {
             sub.offset = subscribe["offset"].as_u64().unwrap_or(0);
             sub.epoch = subscribe["epoch"].as_str().unwrap_or_default().to_owned();
             sub.recoverable = subscribe["recoverable"] == true;
-            sub.seen.push(Moment { at: now, seen: Seen::Subscribed(read_subscribed(subscribe, None)) });
+            sub.seen.push(Moment { seen: Seen::Subscribed(read_subscribed(subscribe, None)) });
             return;
         }
         let Some(sub) = self.server_subs.get_mut(channel) else { return };
@@ -815,13 +818,13 @@ impl Inner {
         } else if let Some(unsubscribe) = push.get("unsubscribe") {
             sub.live = false;
             let code = unsubscribe["code"].as_u64().unwrap_or(0);
-            sub.seen.push(Moment { at: now, seen: Seen::Unsubscribed { code } });
+            sub.seen.push(Moment { seen: Seen::Unsubscribed { code } });
         } else if let Some(join) = push.get("join") {
             let client = join["info"]["client"].as_str().unwrap_or_default().to_owned();
-            sub.seen.push(Moment { at: now, seen: Seen::Join { client } });
+            sub.seen.push(Moment { seen: Seen::Join { client } });
         } else if let Some(leave) = push.get("leave") {
             let client = leave["info"]["client"].as_str().unwrap_or_default().to_owned();
-            sub.seen.push(Moment { at: now, seen: Seen::Leave { client } });
+            sub.seen.push(Moment { seen: Seen::Leave { client } });
         }
     }
 
@@ -974,7 +977,8 @@ impl Sub {
             return Ok(text.to_owned());
         }
         let before = self.document.as_deref().ok_or("a delta without a document before")?;
-        let document = signalbox_fossil::apply(before.as_bytes(), text.as_bytes()).map_err(|error| format!("{error}: {text}"))?;
+        let document =
+            signalbox_fossil::apply(before.as_bytes(), text.as_bytes()).map_err(|error| format!("{error}: {text}"))?;
         String::from_utf8(document).map_err(|error| error.to_string())
     }
 }
@@ -987,7 +991,7 @@ impl ServerSub {
         } else {
             Seen::Dropped { offset }
         };
-        self.seen.push(Moment { at: Instant::now(), seen });
+        self.seen.push(Moment { seen });
         if self.live && offset > 0 {
             self.offset = offset;
         }

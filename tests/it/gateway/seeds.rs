@@ -23,12 +23,8 @@ const TOLD: usize = 400;
 /// `SIGNALBOX_SEED` that one alone, on every situation.
 ///
 /// What fails is made smaller, and run again with a trace.
-pub(crate) fn check<S, Fut>(
-    name: &str,
-    cases: u32,
-    situations: S,
-    property: impl Fn(Schedule, S::Value) -> Fut,
-) where
+pub(crate) fn check<S, Fut>(name: &str, cases: u32, situations: S, property: impl Fn(Schedule, S::Value) -> Fut)
+where
     S: Strategy,
     S::Value: Debug + Clone,
     Fut: Future<Output = ()>,
@@ -47,7 +43,8 @@ where
     S::Value: Debug + Clone,
     Fut: Future<Output = ()>,
 {
-    let config = Config { max_shrink_iters: 0, ..config(cases) };
+    // as many as it takes, whatever `PROPTEST_CASES` says
+    let config = Config { cases, max_shrink_iters: 0, ..config(cases) };
     let found = find_with(config, name, situations, &property);
     assert!(found.is_err(), "{name}: nobody noticed in {cases} cases");
 }

@@ -43,8 +43,6 @@ pub(crate) struct Weather {
     pub(crate) no_disconnect: f64,
     /// An invocation is killed at one of its first thirty requests.
     pub(crate) kill: f64,
-    /// The client's network goes away and the socket stays open at API Gateway until it is cut.
-    pub(crate) half_open: f64,
 }
 
 /// What the next post to a connection comes to.
@@ -99,8 +97,6 @@ struct State {
     posts: Vec<Posted>,
     /// Errors of functions that API Gateway would have shown to a client.
     surfaced: Vec<String>,
-    /// Kills so far: what was posted by one who was killed may be posted again.
-    killed: usize,
     in_flight: usize,
     most_in_flight: usize,
 }
@@ -196,19 +192,9 @@ impl Sockets {
         self.state().surfaced.clone()
     }
 
-    pub(crate) fn killed(&self) -> usize {
-        self.state().killed
-    }
-
     /// Most posts that were under way at once.
     pub(crate) fn most_in_flight(&self) -> usize {
         self.state().most_in_flight
-    }
-
-    /// Ids of the sockets that API Gateway holds open.
-    pub(crate) fn open_ids(&self) -> Vec<String> {
-        let state = self.state();
-        state.sockets.iter().filter(|(_, socket)| socket.state != SocketState::Closed).map(|(id, _)| id.clone()).collect()
     }
 
     /// Opens a socket: `$connect` runs, and its answer lets the client in or not.
@@ -224,8 +210,13 @@ impl Sockets {
             state.next += 1;
             // ids of API Gateway end in `=`
             let id = format!("C{:04}=", state.next);
-            let socket =
-                Socket { peer, opened: now, touched: now, state: SocketState::Opening, source_ip: source_ip.to_owned() };
+            let socket = Socket {
+                peer,
+                opened: now,
+                touched: now,
+                state: SocketState::Opening,
+                source_ip: source_ip.to_owned(),
+            };
             state.sockets.insert(id.clone(), socket);
             id
         };
@@ -287,6 +278,14 @@ impl Sockets {
         let event = Event { connection_id, kind: "CONNECT", body: None, origin, source_ip };
         assert_eq!((routes.connect)(event).await.unwrap(), 200);
         self.spawn_timers(id);
+    }
+
+    /// A socket that is open and that no function has heard of.
+    pub(crate) fn hold(&self, id: &str) {
+        let now = Instant::now();
+        let source_ip = "192.0.2.1".to_owned();
+        let socket = Socket { peer: None, opened: now, touched: now, state: SocketState::Open, source_ip };
+        self.state().sockets.insert(id.to_owned(), socket);
     }
 
     /// Runs a frame's invocation where this is awaited.
@@ -365,7 +364,9 @@ impl Sockets {
                 tokio::time::sleep(Duration::from_millis(late)).await;
             }
             let death = death.or_else(|| {
-                schedule.chance(weather.kill).then(|| schedule.draw(|rng| Death { gate: rng.usize(..30), after: rng.bool() }))
+                schedule
+                    .chance(weather.kill)
+                    .then(|| schedule.draw(|rng| Death { gate: rng.usize(..30), after: rng.bool() }))
             });
             let Routes { connect, default, disconnect } = routes;
             let route = match event.kind {
@@ -374,8 +375,8 @@ impl Sockets {
                 _ => disconnect,
             };
             let name = format!("{} {}", event.kind.to_lowercase(), event.connection_id);
-            let invocation = schedule
-                .spawn_local(name.clone(), death, move || tokio::time::timeout(INVOCATION, route(event)));
+            let invocation =
+                schedule.spawn_local(name.clone(), death, move || tokio::time::timeout(INVOCATION, route(event)));
             let (result, fate) = invocation.outcome().await;
             match (result, fate) {
                 (Some(Ok(Ok(status))), _) => Ok(status),
@@ -385,17 +386,13 @@ impl Sockets {
                 }
                 (Some(Err(_)), _) => {
                     this.state().surfaced.push(format!("{name}: timed out"));
-                    this.state().killed += 1;
                     Err(())
                 }
                 (None, Fate::Panicked(why)) => {
                     this.state().surfaced.push(format!("{name}: panic: {why}"));
                     Err(())
                 }
-                (None, _) => {
-                    this.state().killed += 1;
-                    Err(())
-                }
+                (None, _) => Err(()),
             }
         }
     }
@@ -421,8 +418,7 @@ impl Sockets {
             return;
         }
         let this = self.clone();
-        let event =
-            Event { connection_id: id.to_owned(), kind: "DISCONNECT", body: None, origin: None, source_ip };
+        let event = Event { connection_id: id.to_owned(), kind: "DISCONNECT", body: None, origin: None, source_ip };
         self.0.schedule.spawn(format!("invoke disconnect {id}"), None, async move {
             let _ = this.invoke(event, None).await;
         });

@@ -137,7 +137,13 @@ impl Workers {
                 .chance(weather.kill)
                 .then(|| schedule.draw(|rng| Death { gate: rng.usize(..20), after: rng.bool() }));
             let name = format!("worker {}", task.message.body);
-            let result = schedule.spawn_local(name, death, { let body = task.message.body.clone(); move || work(body) }).join().await;
+            let result = schedule
+                .spawn_local(name, death, {
+                    let body = task.message.body.clone();
+                    move || work(body)
+                })
+                .join()
+                .await;
             this.state().tasks += 1;
             let group = task.message.group.clone();
             if !matches!(result, Some(Ok(()))) || schedule.chance(weather.again) {
