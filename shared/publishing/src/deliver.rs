@@ -8,7 +8,7 @@ use anyhow::Context as _;
 use futures::{TryStreamExt as _, stream};
 use signalbox_channels::Namespace;
 use signalbox_connections::{Head, LogEntry, LogState, PageStart, Subscriber};
-use signalbox_protocol::Unsubscribed;
+use signalbox_protocol::{Disconnect, Push, Unsubscribed};
 use tokio::{sync::OnceCell, time::Instant};
 use tracing::{debug, error, warn};
 
@@ -564,7 +564,8 @@ impl Publisher {
         counted(self.gateway.post(connection_id, frame).await)
     }
 
-    /// Publications did not reach a connection: its subscription ends with 2500, and the SDK subscribes again and recovers. The
+    /// Publications did not reach a connection: its subscription ends with 2500 (a server-side one with its connection, 3010), and
+    /// the SDK begins again and recovers. The
     /// row is marked first and deleted last, so that another deliverer says it again should this one die in between.
     ///
     /// `row` is the one that missed them: a subscribe that came since has a row of its own and is left alone.
@@ -578,12 +579,20 @@ impl Publisher {
                 return self.close(connection_id).await;
             }
         }
-        match counted(
-            self.gateway.post(connection_id, &unsubscribe_frame(channel, Unsubscribed::INSUFFICIENT_STATE)).await,
-        ) {
+        // a server-side subscription is made by `connect` alone: the SDKs would drop it at an `unsubscribe`
+        let frame = if row.server {
+            Frame::new(Push::Disconnect(Disconnect::INSUFFICIENT_STATE).to_line())
+        } else {
+            unsubscribe_frame(channel, Unsubscribed::INSUFFICIENT_STATE)
+        };
+        match counted(self.gateway.post(connection_id, &frame).await) {
             Ok(()) => {
                 metrics::counter!("Interrupted").increment(1);
-                self.end_row(channel, row).await;
+                if row.server {
+                    self.remove_gone(connection_id).await;
+                } else {
+                    self.end_row(channel, row).await;
+                }
             }
             Err(PostError::Gone) => self.remove_gone(connection_id).await,
             Err(_) => self.close(connection_id).await,

@@ -131,7 +131,9 @@ impl Publisher {
     pub(crate) async fn current(&self, channel: &str, row: Subscriber) -> Option<Subscriber> {
         let client = &self.channels.client;
         if is_over(row.sub_expires_at, client.expired_sub_close_delay) {
-            if self.end_row(channel, &row).await {
+            if row.server {
+                let _ = self.disconnect(&row.connection_id, &Disconnect::SUBSCRIPTION_EXPIRED).await;
+            } else if self.end_row(channel, &row).await {
                 let _ = self.post(&row.connection_id, &unsubscribe_frame(channel, Unsubscribed::EXPIRED)).await;
             }
             return None;

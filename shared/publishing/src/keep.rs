@@ -98,7 +98,7 @@ impl Publisher {
                     Ok((Fate::Ends(disconnect), _)) => {
                         match disconnect.code {
                             code if code == Disconnect::STALE.code => swept.stale += 1,
-                            code if code == Disconnect::EXPIRED.code => swept.expired += 1,
+                            code if code == Disconnect::EXPIRED.code || code == Disconnect::SUBSCRIPTION_EXPIRED.code => swept.expired += 1,
                             _ => swept.reconnected += 1,
                         }
                         ending.push(id);
@@ -146,6 +146,14 @@ impl Publisher {
             }
             _ => None,
         };
+        let ended = |subscription: &OwnSubscription| {
+            subscription.active && is_over(subscription.expires_at, client.expired_sub_close_delay)
+        };
+        // only its connection can bring a server-side subscription back
+        let end = end.or_else(|| {
+            let expired = subscriptions.iter().any(|subscription| subscription.server && ended(subscription));
+            expired.then_some(Disconnect::SUBSCRIPTION_EXPIRED)
+        });
         if let Some(disconnect) = end {
             info!(connection_id = id, code = disconnect.code, reason = %disconnect.reason, "connection ended");
             return match self.disconnect(id, &disconnect).await {
@@ -155,7 +163,7 @@ impl Publisher {
         }
         let mut unsubscribed = 0;
         for subscription in &subscriptions {
-            if subscription.active && is_over(subscription.expires_at, client.expired_sub_close_delay) {
+            if ended(subscription) {
                 self.unsubscribe(id, &subscription.channel, Unsubscribed::EXPIRED).await?;
                 unsubscribed += 1;
             }

@@ -71,6 +71,40 @@ async fn a_server_side_subscription_recovers_from_where_it_is_told_to() {
     assert_eq!(offsets, [2, 3]);
 }
 
+/// Fails when it gets an `unsubscribe`: the SDKs drop a server-side subscription then, and nothing brings it back.
+#[tokio::test(start_paused = true)]
+async fn whoever_missed_something_of_a_server_side_subscription_reconnects() {
+    let world = World::paused(json!({})).await;
+    world.connect("a").await;
+    world.publisher.subscribe_user(of("anna"), &to(&world, CHANNEL)).await.unwrap();
+    let unavailable = Scripted::Fail(PostError::Unavailable("503".to_owned()));
+    world.posts.script("a", std::iter::repeat_n(unavailable, 4));
+    world.publish(1).await;
+    assert_eq!(world.posts.lines("a").last().unwrap()["push"]["disconnect"]["code"], 3010);
+    assert_eq!(world.tables.table.connection("a").await.unwrap(), None);
+}
+
+/// Centrifugo's "subscription expired" for those that no `subscribe` began.
+#[tokio::test(start_paused = true)]
+async fn a_server_side_subscription_that_expires_ends_its_connection() {
+    for swept in [true, false] {
+        let world = World::paused(json!({})).await;
+        world.connect("a").await;
+        let subscription = ServerSubscription { expires_at: Some(now() + 60), ..to(&world, CHANNEL) };
+        world.publisher.subscribe_user(of("anna"), &subscription).await.unwrap();
+        tokio::time::advance(Duration::from_secs(86)).await;
+        if swept {
+            let until = tokio::time::Instant::now() + Duration::from_secs(30);
+            for bucket in 0..signalbox_connections::BUCKETS {
+                world.publisher.sweep(bucket, until).await.unwrap();
+            }
+        } else {
+            world.publish(1).await;
+        }
+        assert_eq!(world.posts.lines("a").last().unwrap()["push"]["disconnect"]["code"], 3006, "swept: {swept}");
+    }
+}
+
 #[tokio::test(start_paused = true)]
 async fn a_connection_with_too_many_channels_is_disconnected() {
     let world = World::paused_with(json!({}), json!({"channel_limit": 2})).await;
