@@ -104,7 +104,7 @@ fn only_even() -> Value {
 
 /// A payload that a delta is worth while for.
 fn payload(by: usize, n: usize) -> Value {
-    json!({"by": by, "n": n, "parity": if n % 2 == 0 { "even" } else { "odd" }, "text": "the same in every publication ".repeat(4)})
+    json!({"by": by, "n": n, "parity": if n.is_multiple_of(2) { "even" } else { "odd" }, "text": "the same in every publication ".repeat(4)})
 }
 
 async fn pause(schedule: &Schedule, most_ms: u64) {
@@ -259,17 +259,15 @@ fn p1_p2_p6_storms_notice_when_a_rule_is_broken() {
             }
         }),
         ("a row is ready as if nothing had been published meanwhile", Sky::Calm, |operation, body| {
-            let behind = &mut body["ExpressionAttributeValues"][":behind"];
-            if operation == "UpdateItem" && !behind.is_null() {
+            let behind = body.pointer_mut("/ExpressionAttributeValues/:behind");
+            if let Some(behind) = behind.filter(|_| operation == "UpdateItem") {
                 *behind = json!({"BOOL": false});
             }
         }),
         ("the keeper does not learn what is pending", Sky::Deadly, |operation, body| {
-            if operation == "UpdateItem" && body["Key"]["sk"]["S"] == "head" {
-                let shard = &mut body["ExpressionAttributeValues"][":shard"];
-                if !shard.is_null() {
-                    *shard = json!({"S": "held#nowhere"});
-                }
+            let shard = body.pointer_mut("/ExpressionAttributeValues/:shard");
+            if let Some(shard) = shard.filter(|_| operation == "UpdateItem") {
+                *shard = json!({"S": "held#nowhere"});
             }
         }),
     ];
@@ -284,7 +282,7 @@ fn p1_p2_p6_storms_notice_when_a_rule_is_broken() {
 /// A condition of one of a transaction's puts holds whatever stands there.
 fn overwrites(body: &mut Value, pk: &str) {
     for item in body["TransactItems"].as_array_mut().into_iter().flatten() {
-        let put = &mut item["Put"];
+        let Some(put) = item.get_mut("Put") else { continue };
         if put["Item"]["pk"]["S"].as_str().is_some_and(|key| key.starts_with(pk)) {
             let condition = put["ConditionExpression"].as_str().unwrap();
             put["ConditionExpression"] = json!(format!("attribute_exists(pk) OR {condition}"));
@@ -409,7 +407,7 @@ fn p5_nothing_arrives_after_a_token_is_over_nor_after_an_unsubscribe() {
     const ROUND: Duration = Duration::from_secs(10);
     check("rights", 8, Just(()), |schedule, ()| async move {
         let cloud = Cloud::new(&schedule, CHANNELS);
-        cloud.set_weather(Weathers { kill: 0.3, ..Weathers::rough() });
+        cloud.set_weather(Weathers { kill: 0.3, ..Weathers::calm() });
         cloud.start_keeper();
         let began = Instant::now();
         let until = |user: &str| {
@@ -428,18 +426,7 @@ fn p5_nothing_arrives_after_a_token_is_over_nor_after_an_unsubscribe() {
         let put_out = put_out.flatten().is_some_and(|answer| answer.is_ok()).then(Instant::now);
         cloud.settled().await;
         for id in ["ends=", "leaves=", "put-out="] {
-            assert!(
-                !arrivals(&cloud, id).is_empty()
-                    || arrived(&cloud, id, "/push/disconnect/code", &json!(3005))
-                    || !cloud.sockets.is_alive(id)
-                    || cloud
-                        .sockets
-                        .lines(id)
-                        .iter()
-                        .any(|l| l["error"].is_object() || l.pointer("/push/unsubscribe").is_some()),
-                "{id} got nothing at all: {:?}",
-                cloud.sockets.lines(id)
-            );
+            assert!(!arrivals(&cloud, id).is_empty(), "{id} got nothing at all: {:?}", cloud.sockets.lines(id));
         }
         // 40 s and the grace of 25, rounded up to seconds
         let end = began + Duration::from_secs(40 + 25 + 1);
@@ -457,7 +444,7 @@ fn p5_nothing_arrives_after_a_token_is_over_nor_after_an_unsubscribe() {
         assert_eq!(arrivals(&cloud, "foreign="), []);
         let refused =
             cloud.sockets.lines("foreign=").iter().any(|line| line.pointer("/error/code") == Some(&json!(103)));
-        assert!(refused || !arrived(&cloud, "foreign=", "/id", &json!(2)), "{:?}", cloud.sockets.lines("foreign="));
+        assert!(refused, "{:?}", cloud.sockets.lines("foreign="));
     });
 }
 

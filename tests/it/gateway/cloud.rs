@@ -185,6 +185,7 @@ impl Cloud {
 
     /// A request of the server API, in an invocation of its own: the result, or the error with its code. `None` when the invocation
     /// was killed or Lambda's time for it was over.
+    #[expect(clippy::needless_pass_by_value, reason = "callers write the body where they call")]
     pub(crate) fn api(&self, method: &str, body: Value, death: Option<Death>) -> Handle<Option<Result<Value, i64>>> {
         let request = lambda_http::http::Request::post(format!("https://x.example/api/{method}"))
             .header("x-api-key", API_KEY)

@@ -91,10 +91,10 @@ pub(crate) fn look(
                         Some(None) => return Err(format!("{who}: {offset} is a tombstone, and came as {data}")),
                     }
                 }
-                if let Some(before) = seen.insert(*offset, data) {
-                    if before != data {
-                        return Err(format!("{who}: {offset} was {before} and is {data}"));
-                    }
+                if let Some(before) = seen.insert(*offset, data)
+                    && before != data
+                {
+                    return Err(format!("{who}: {offset} was {before} and is {data}"));
                 }
                 if offset <= at {
                     report.repeated += 1;

@@ -147,7 +147,6 @@ struct State {
     running: BTreeMap<usize, Meta>,
     points: Vec<Point>,
     trace: Option<Vec<String>>,
-    steps: usize,
     panics: Vec<String>,
     began: Instant,
     settled: Option<Waker>,
@@ -269,7 +268,6 @@ impl Schedule {
             running: BTreeMap::new(),
             points: Vec::new(),
             trace: traced.then(Vec::new),
-            steps: 0,
             panics: Vec::new(),
             began: Instant::now(),
             settled: None,
@@ -319,11 +317,6 @@ impl Schedule {
             Poll::Pending
         })
         .await;
-    }
-
-    /// Steps taken so far.
-    pub(crate) fn steps(&self) -> usize {
-        self.state().steps
     }
 
     pub(crate) fn trace(&self) -> Vec<String> {
@@ -499,7 +492,6 @@ impl Schedule {
                 if waiting.is_empty() {
                     return None;
                 }
-                state.steps += 1;
                 let (index, stall) = plan.decide(&waiting);
                 let id = waiting[index].id;
                 let Some(stall) = stall else { return Some((id, Duration::from_millis(1))) };
@@ -511,7 +503,6 @@ impl Schedule {
         if state.points.is_empty() {
             return None;
         }
-        state.steps += 1;
         let index = match state.order {
             Order::Fair => state.rng.usize(..state.points.len()),
             Order::Turns { interrupt } => {

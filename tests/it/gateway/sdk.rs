@@ -41,6 +41,7 @@ pub(crate) struct Options {
 
 /// What a subscription asks for.
 #[derive(Debug, Clone, Default)]
+#[expect(clippy::struct_excessive_bools, reason = "the protocol's")]
 pub(crate) struct Wanted {
     pub(crate) recoverable: bool,
     pub(crate) positioned: bool,
@@ -79,6 +80,7 @@ pub(crate) enum Seen {
 }
 
 #[derive(Debug, Clone, Default, PartialEq)]
+#[expect(clippy::struct_excessive_bools, reason = "the protocol's")]
 pub(crate) struct Subscribed {
     /// What recovery was asked for.
     pub(crate) asked: Option<(u64, String)>,
@@ -326,13 +328,11 @@ impl Sdk {
         self.changed();
         std::future::poll_fn(move |cx| {
             let mut answer = answer.lock().unwrap();
-            match answer.result.take() {
-                Some(result) => Poll::Ready(result),
-                None => {
-                    answer.waker = Some(cx.waker().clone());
-                    Poll::Pending
-                }
+            if let Some(result) = answer.result.take() {
+                return Poll::Ready(result);
             }
+            answer.waker = Some(cx.waker().clone());
+            Poll::Pending
         })
     }
 
@@ -600,10 +600,9 @@ impl Inner {
         if let Some(id) = line.get("id").and_then(Value::as_u64) {
             return self.reply(id, line, options);
         }
-        match line.get("push") {
-            Some(push) => self.push(push),
-            // a ping, or API Gateway's error object, which looks like one
-            None => {}
+        // otherwise a ping, or API Gateway's error object, which looks like one
+        if let Some(push) = line.get("push") {
+            self.push(push);
         }
     }
 
@@ -674,15 +673,14 @@ impl Inner {
                 }
             }
             Kind::Call(answer) => {
-                let result = match error {
-                    Some(error) => Err(error.clone()),
-                    None => {
-                        let result = line.iter().find(|(name, _)| *name != "id").map(|(_, result)| result.clone());
-                        if result.is_none() {
-                            self.violations.push(format!("a reply without a result: {line:?}"));
-                        }
-                        Ok(result.unwrap_or(Value::Null))
+                let result = if let Some(error) = error {
+                    Err(error.clone())
+                } else {
+                    let result = line.iter().find(|(name, _)| *name != "id").map(|(_, result)| result.clone());
+                    if result.is_none() {
+                        self.violations.push(format!("a reply without a result: {line:?}"));
                     }
+                    Ok(result.unwrap_or(Value::Null))
                 };
                 settle(&answer, result);
             }
@@ -718,7 +716,7 @@ impl Inner {
             sub.live = true;
             sub.recoverable = result["recoverable"] == true;
             sub.offset = result["offset"].as_u64().unwrap_or(0);
-            sub.epoch = result["epoch"].as_str().unwrap_or_default().to_owned();
+            result["epoch"].as_str().unwrap_or_default().clone_into(&mut sub.epoch);
             let subscribed = read_subscribed(result, asked);
             let recovered = subscribed.recovered;
             sub.seen.push(Moment { seen: Seen::Subscribed(subscribed) });
@@ -748,7 +746,7 @@ impl Inner {
         if result["recoverable"] == true {
             sub.recover = true;
             sub.offset = result["offset"].as_u64().unwrap_or(0);
-            sub.epoch = result["epoch"].as_str().unwrap_or_default().to_owned();
+            result["epoch"].as_str().unwrap_or_default().clone_into(&mut sub.epoch);
         }
         sub.delta = result["delta"] == true;
         sub.document = None;
@@ -807,7 +805,7 @@ impl Inner {
             });
             sub.live = true;
             sub.offset = subscribe["offset"].as_u64().unwrap_or(0);
-            sub.epoch = subscribe["epoch"].as_str().unwrap_or_default().to_owned();
+            subscribe["epoch"].as_str().unwrap_or_default().clone_into(&mut sub.epoch);
             sub.recoverable = subscribe["recoverable"] == true;
             sub.seen.push(Moment { seen: Seen::Subscribed(read_subscribed(subscribe, None)) });
             return;

@@ -1,7 +1,6 @@
 //! Runs a property on many interleavings, each of which is a seed.
 
 use std::{
-    cell::RefCell,
     fmt::Debug,
     future::Future,
     panic::{AssertUnwindSafe, catch_unwind},
@@ -90,18 +89,10 @@ where
     let mut runner = TestRunner::new_with_rng(config, TestRng::from_seed(RngAlgorithm::ChaCha, &key));
     // the seed is not made smaller: another one is another interleaving
     let cases = (situations, proptest::num::u64::ANY.no_shrink());
-    let steps = RefCell::new((0_usize, 0_usize));
     let result = runner.run(&cases, |(situation, seed)| {
         let (outcome, _) = run(only.unwrap_or(seed), false, situation, property);
-        let mut steps = steps.borrow_mut();
-        steps.0 += 1;
-        steps.1 += *outcome.as_ref().unwrap_or(&0);
-        outcome.map(|_| ()).map_err(TestCaseError::fail)
+        outcome.map_err(TestCaseError::fail)
     });
-    if std::env::var_os("SIGNALBOX_STEPS").is_some() {
-        let (runs, all) = *steps.borrow();
-        println!("{name}: {runs} runs, {all} steps");
-    }
     match result {
         Ok(()) => Ok(()),
         Err(TestError::Fail(why, (situation, seed))) => Err((situation, only.unwrap_or(seed), why.to_string())),
@@ -109,13 +100,13 @@ where
     }
 }
 
-/// One seed: its number of steps, or why it failed; and its trace.
+/// One seed: why it failed, if it did, and its trace.
 fn run<T, Fut>(
     seed: u64,
     traced: bool,
     situation: T,
     property: &impl Fn(Schedule, T) -> Fut,
-) -> (Result<usize, String>, Vec<String>)
+) -> (Result<(), String>, Vec<String>)
 where
     Fut: Future<Output = ()>,
 {
@@ -128,7 +119,7 @@ where
         let outcome = match outcome {
             Err(panic) => Err(panic_message(panic.as_ref())),
             Ok(()) if !panics.is_empty() => Err(format!("an actor panicked: {panics:?}")),
-            Ok(()) => Ok(schedule.steps()),
+            Ok(()) => Ok(()),
         };
         (outcome, schedule.trace())
     })
