@@ -13,4 +13,5 @@ mod flow_subscribe;
 mod gateway;
 mod model;
 mod properties;
+mod sdk;
 mod world;

@@ -1,8 +1,8 @@
 //! The SDKs that applications use, unchanged, against the cloud of this binary: every feature, a storm of reconnects, tabs of a
-//! browser. The tests themselves are in `tests/sdk`, in the SDKs' languages.
+//! browser. The tests themselves are in `tests/sdk`, in the SDKs' languages, and so are the cloud's namespaces.
 //!
-//! Where node or the Python packages are missing that is said and nothing is tested; `SIGNALBOX_REQUIRE_SDKS=true` (CI) makes it
-//! a failure.
+//! Where Node, Python, their packages or a browser cannot be had that is said and counts as skipped;
+//! `SIGNALBOX_REQUIRE_BROWSER=true` (CI) makes it a failure.
 
 use std::{
     fs,
@@ -14,13 +14,18 @@ use std::{
 
 use signalbox_local::Cloud;
 
+use crate::cloud::alone;
+
+/// What a script ends with where there is no browser.
+const NO_BROWSER: i32 = 77;
+
 /// One line that is seen whatever the harness does with output.
 fn tell(line: &str) {
     writeln!(std::io::stderr(), "{line}").unwrap();
 }
 
 fn skip(name: &str, reason: &str) {
-    let required = std::env::var("SIGNALBOX_REQUIRE_SDKS").is_ok_and(|value| value == "true");
+    let required = std::env::var("SIGNALBOX_REQUIRE_BROWSER").is_ok_and(|value| value == "true");
     assert!(!required, "{name}: {reason}, and it is required");
     tell(&format!("{name}: skipped, {reason}"));
 }
@@ -34,10 +39,16 @@ fn said(output: &Output) -> String {
 }
 
 /// A command that finds the stack.
-fn against(cloud: &Cloud, program: &str, folder: &Path) -> Command {
+fn against(cloud: &Cloud, program: impl AsRef<std::ffi::OsStr>, folder: &Path) -> Command {
     let mut command = Command::new(program);
     command.current_dir(folder).env("SIGNALBOX_ENDPOINTS", cloud.endpoints().state_dir.join("endpoints.json"));
     command
+}
+
+/// Runs something that prepares; what went wrong if it did.
+fn prepare(what: &str, command: &mut Command) -> Result<(), String> {
+    let output = command.output().map_err(|error| format!("{what}: {error}"))?;
+    if output.status.success() { Ok(()) } else { Err(format!("{what} failed: {}", said(&output).trim_end())) }
 }
 
 /// The folder of the JavaScript tests, with their packages; or why that cannot be.
@@ -49,11 +60,7 @@ fn javascript() -> Result<PathBuf, String> {
         let wanted = fs::read(folder.join("package-lock.json")).map_err(trouble)?;
         let installed = folder.join("node_modules/.signalbox-packages");
         if fs::read(&installed).ok().as_ref() != Some(&wanted) {
-            let npm = ["ci", "--no-audit", "--no-fund"];
-            let output = Command::new("npm").args(npm).current_dir(&folder).output().map_err(trouble)?;
-            if !output.status.success() {
-                return Err(format!("npm ci failed: {}", said(&output)));
-            }
+            prepare("npm ci", Command::new("npm").args(["ci", "--no-audit", "--no-fund"]).current_dir(&folder))?;
             fs::write(installed, wanted).map_err(trouble)?;
         }
         Ok(folder)
@@ -61,52 +68,70 @@ fn javascript() -> Result<PathBuf, String> {
     PACKAGES.get_or_init(install).clone()
 }
 
-/// Runs a script that ends with one line of its result, or with 77 where there is no browser.
-fn script(cloud: &Cloud, name: &str) {
+/// A Python with the SDKs, in an environment of its own; or why that cannot be.
+fn python() -> Result<PathBuf, String> {
+    let trouble = |error: std::io::Error| format!("python: {error}");
+    let requirements = folder("python").join("requirements.txt");
+    let wanted = fs::read(&requirements).map_err(trouble)?;
+    let home = Path::new(env!("CARGO_TARGET_TMPDIR")).join("sdk-python");
+    let python = home.join("bin/python");
+    let installed = home.join("signalbox-packages");
+    if fs::read(&installed).ok().as_ref() != Some(&wanted) {
+        let system = std::env::var_os("PYTHON").filter(|name| !name.is_empty()).unwrap_or_else(|| "python3".into());
+        prepare("python -m venv", Command::new(system).args(["-I", "-m", "venv", "--clear"]).arg(&home))?;
+        let pip = ["-I", "-m", "pip", "install", "--disable-pip-version-check", "--no-input", "--no-compile", "-r"];
+        prepare("pip install", Command::new(&python).args(pip).arg(&requirements))?;
+        fs::write(installed, wanted).map_err(trouble)?;
+    }
+    Ok(python)
+}
+
+/// Runs a script that ends with one line of its result.
+async fn script(name: &str) {
     let folder = match javascript() {
         Ok(folder) => folder,
         Err(reason) => return skip(name, &reason),
     };
+    let (cloud, _peace) = alone().await;
     let output = against(cloud, "node", &folder).arg(name).output().unwrap();
     let said = said(&output);
-    if output.status.code() == Some(77) {
+    if output.status.code() == Some(NO_BROWSER) {
         return skip(name, "no browser was found");
     }
     assert!(output.status.success(), "{said}");
     tell(said.trim_end().lines().last().unwrap_or_default());
 }
 
-/// Part of the end-to-end tests: they need the cloud, and its binary for themselves.
+/// Part of the end-to-end tests: nextest would start a cloud for each.
 mod end_to_end {
-    use std::process::Command;
-
-    use super::{against, folder, javascript, said, script, skip, tell};
-    use crate::cloud::{alone, shared};
+    use super::{against, folder, javascript, python, said, script, skip, tell};
+    use crate::cloud::shared;
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_javascript_sdk_finds_every_feature() {
-        let (cloud, _peace) = shared().await;
         let folder = match javascript() {
             Ok(folder) => folder,
             Err(reason) => return skip("sdk js", &reason),
         };
-        let arguments = ["--test", "--test-concurrency=5", "--test-reporter=spec"];
+        let (cloud, _peace) = shared().await;
+        let arguments = ["--test", "--test-concurrency=3", "--test-reporter=spec"];
         let output = against(cloud, "node", &folder).args(arguments).output().unwrap();
         let said = said(&output);
         assert!(output.status.success(), "{said}");
-        let count = |what: &str| said.lines().rev().find_map(|line| line.split_once(what)).map(|(_, n)| n.trim());
-        tell(&format!("sdk js: {} tests passed", count(" pass ").unwrap_or("?")));
+        let passed = said.lines().rev().find_map(|line| line.split_once(" pass ")).map(|(_, count)| count.trim());
+        let passed = passed.and_then(|count| count.parse::<u32>().ok()).filter(|count| *count > 0);
+        tell(&format!("sdk js: {} passed", passed.unwrap_or_else(|| panic!("no test ran: {said}"))));
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn the_python_sdks_find_every_feature() {
+        let python = match python() {
+            Ok(python) => python,
+            Err(reason) => return skip("sdk python", &reason),
+        };
         let (cloud, _peace) = shared().await;
-        let packages = Command::new("python3").args(["-c", "import cent, centrifuge, pytest"]).output();
-        if !packages.is_ok_and(|output| output.status.success()) {
-            return skip("sdk python", "python3 has no cent, centrifuge-python or pytest");
-        }
         let arguments = ["-B", "-m", "pytest", "-q", "-p", "no:cacheprovider"];
-        let output = against(cloud, "python3", &folder("python")).args(arguments).output().unwrap();
+        let output = against(cloud, python, &folder("python")).args(arguments).output().unwrap();
         let said = said(&output);
         assert!(output.status.success(), "{said}");
         tell(&format!("sdk python: {}", said.trim_end().lines().last().unwrap_or_default()));
@@ -114,13 +139,11 @@ mod end_to_end {
 
     #[tokio::test(flavor = "multi_thread")]
     async fn clients_that_are_dropped_at_once_recover_without_loss() {
-        let (cloud, _peace) = alone().await;
-        script(cloud, "storm.mjs");
+        script("storm.mjs").await;
     }
 
     #[tokio::test(flavor = "multi_thread")]
     async fn tabs_of_a_browser_each_get_everything() {
-        let (cloud, _peace) = alone().await;
-        script(cloud, "tabs.mjs");
+        script("tabs.mjs").await;
     }
 }

@@ -1,12 +1,12 @@
 // Connecting: kinds of tokens, refusals, refresh and expiry, limits, and what a connected client may say.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { api, channelOf, client, connected, fresh, jwt, KEEPER, now, publish, refusal, sleep, subscribed, tap, tokenOf } from "./stack.mjs";
+import { SIDE_BY_SIDE, api, channelOf, client, connected, fresh, jwt, KEEPER, now, publish, refusal, sleep, subscribed, tap, tokenOf } from "./stack.mjs";
 
 const user = () => `user-${fresh()}`;
 const never = new Promise(() => undefined);
 
-describe("tokens", { concurrency: 4 }, () => {
+describe("tokens", { concurrency: SIDE_BY_SIDE }, () => {
   for (const alg of ["HS256", "HS384", "HS512", "RS256", "RS384", "RS512", "ES256"]) {
     test(`a token signed with ${alg} connects`, async (t) => {
       const c = client(t, { token: jwt({ sub: user(), exp: now() + 60 }, { alg }) });
@@ -79,7 +79,7 @@ describe("tokens", { concurrency: 4 }, () => {
   });
 });
 
-describe("refresh and expiry", { concurrency: 8 }, () => {
+describe("refresh and expiry", { concurrency: SIDE_BY_SIDE }, () => {
   test("a refreshed connection lives on past the expiry of its first token", { timeout: KEEPER }, async (t) => {
     const anna = user();
     let asked = 0;
@@ -156,7 +156,7 @@ describe("refresh and expiry", { concurrency: 8 }, () => {
   });
 });
 
-describe("a connected client", { concurrency: 4 }, () => {
+describe("a connected client", { concurrency: SIDE_BY_SIDE }, () => {
   test("may call what is not there and gets 108, and status.snapshot answers", async (t) => {
     const c = await connected(t);
     assert.equal((await refusal(c.rpc("no-such-method", {}))).code, 108);

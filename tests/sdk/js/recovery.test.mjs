@@ -1,13 +1,13 @@
 // Positions and recovery: what a client that was away gets, and what it is told when that cannot be.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { api, channelOf, connected, FRAME_LIMIT, publish, publishAll, range, sleep, subscribed, subscription, tap } from "./stack.mjs";
+import { SIDE_BY_SIDE, api, channelOf, connected, FRAME_LIMIT, publish, publishAll, range, sleep, subscribed, subscription, tap } from "./stack.mjs";
 
 const numbers = (sub) => sub.heard.publication.data.map(({ n }) => n);
 /** The `count`th time a subscription got there, from 0. */
 const time = (sub, count) => sub.heard.subscribed.until((all) => all[count]);
 
-describe("stream recovery", { concurrency: 6 }, () => {
+describe("stream recovery", { concurrency: SIDE_BY_SIDE }, () => {
   test("a client whose socket is cut gets what it missed, in order, once", async (t) => {
     const seen = tap();
     const c = await connected(t, undefined, { websocket: seen.WebSocket });
@@ -171,7 +171,7 @@ describe("stream recovery", { concurrency: 6 }, () => {
   });
 });
 
-describe("positions on request", { concurrency: 4 }, () => {
+describe("positions on request", { concurrency: SIDE_BY_SIDE }, () => {
   test("a client gets a position or recovery when it asks and may", async (t) => {
     const c = await connected(t);
     const kinds = await Promise.all([
@@ -187,7 +187,7 @@ describe("positions on request", { concurrency: 4 }, () => {
   });
 });
 
-describe("cache recovery", { concurrency: 4 }, () => {
+describe("cache recovery", { concurrency: SIDE_BY_SIDE }, () => {
   test("brings the newest publication alone, and nothing to who has it", async (t) => {
     const seen = tap();
     const channel = channelOf("cached");
@@ -226,7 +226,7 @@ describe("cache recovery", { concurrency: 4 }, () => {
   });
 });
 
-describe("getState", { concurrency: 4 }, () => {
+describe("getState", { concurrency: SIDE_BY_SIDE }, () => {
   test("is asked for the state at first and when its position is lost, not when it can be recovered", async (t) => {
     const channel = channelOf("small");
     const c = await connected(t);

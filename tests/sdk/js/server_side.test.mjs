@@ -1,14 +1,14 @@
 // Subscriptions that the server makes: by a token's claims, the personal channel, the API; and how they survive a reconnect.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { api, channelOf, client, connected, fresh, KEEPER, now, publish, publishAll, range, subscribed, subscription, tap, tokenOf } from "./stack.mjs";
+import { SIDE_BY_SIDE, api, channelOf, client, connected, fresh, KEEPER, now, publish, publishAll, range, subscribed, subscription, tap, tokenOf } from "./stack.mjs";
 
 const of = (channel) => (context) => context.channel === channel;
 const there = (c, channel, times = 1) => c.heard.subscribed.until((all) => all.filter(of(channel))[times - 1]);
 const data = (c, channel) => c.heard.publication.all.filter(of(channel)).map((context) => context.data);
 const got = (c, channel, count) => c.heard.publication.until((all) => (all.filter(of(channel)).length >= count ? all.filter(of(channel)) : undefined));
 
-describe("server-side subscriptions", { concurrency: 6 }, () => {
+describe("server-side subscriptions", { concurrency: SIDE_BY_SIDE }, () => {
   test("the claim channels subscribes, and what was missed while away comes in order", async (t) => {
     const seen = tap();
     const [one, other] = [channelOf("chat"), channelOf("live")];
@@ -114,7 +114,7 @@ describe("server-side subscriptions", { concurrency: 6 }, () => {
   });
 });
 
-describe("subscribed by the API", { concurrency: 6 }, () => {
+describe("subscribed by the API", { concurrency: SIDE_BY_SIDE }, () => {
   test("all connections of a user are, with data, and it lasts over a reconnect where the client may have it", async (t) => {
     const anna = `anna-${fresh()}`;
     const seen = tap();
@@ -181,7 +181,7 @@ describe("subscribed by the API", { concurrency: 6 }, () => {
   });
 });
 
-describe("unsubscribed by the API", { concurrency: 4 }, () => {
+describe("unsubscribed by the API", { concurrency: SIDE_BY_SIDE }, () => {
   test("a client's own subscription ends for good with 2000", async (t) => {
     const c = await connected(t);
     const channel = channelOf("chat");

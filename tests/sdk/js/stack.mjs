@@ -7,9 +7,11 @@ import { Centrifuge } from "centrifuge";
 import WebSocket from "ws";
 
 /** How long anything may take to arrive: generous, because the machine may be busy. */
-export const PATIENCE = 30_000;
+export const PATIENCE = Number(process.env.SIGNALBOX_PATIENCE ?? 30_000);
 /** How long what the keeper does may take: it comes once a minute. */
 export const KEEPER = 150_000;
+/** How many tests of a group run side by side: most of them wait. */
+export const SIDE_BY_SIDE = Number(process.env.SIGNALBOX_SIDE_BY_SIDE ?? 4);
 /** API Gateway's limit of a message to a client. */
 export const FRAME_LIMIT = 128 * 1024;
 

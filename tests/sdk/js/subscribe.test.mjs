@@ -1,7 +1,7 @@
 // Subscriptions: who may, what they bring, publishing, presence, join and leave, history, refresh, delta, tags.
 import assert from "node:assert/strict";
 import { describe, test } from "node:test";
-import { api, channelOf, connected, fresh, KEEPER, now, publish, publishAll, range, refusal, sleep, subscribed, subscription, tap, tokenOf } from "./stack.mjs";
+import { SIDE_BY_SIDE, api, channelOf, connected, fresh, KEEPER, now, publish, publishAll, range, refusal, sleep, subscribed, subscription, tap, tokenOf } from "./stack.mjs";
 
 const never = new Promise(() => undefined);
 const seenBy = ({ client, user, connInfo, chanInfo }) => ({ client, user, connInfo, chanInfo });
@@ -13,7 +13,7 @@ async function refusedWith(c, channel, options) {
   return (await sub.heard.unsubscribed.one()).code;
 }
 
-describe("who may subscribe", { concurrency: 8 }, () => {
+describe("who may subscribe", { concurrency: SIDE_BY_SIDE }, () => {
   test("a namespace that is not there is 102, one that does not allow it 103, a name that cannot be is 107", async (t) => {
     const c = await connected(t);
     const codes = await Promise.all([
@@ -77,7 +77,7 @@ describe("who may subscribe", { concurrency: 8 }, () => {
   });
 });
 
-describe("subscription tokens", { concurrency: 8 }, () => {
+describe("subscription tokens", { concurrency: SIDE_BY_SIDE }, () => {
   test("a token lets in where nothing else does, with its info", async (t) => {
     const [a, b] = await Promise.all([connected(t), connected(t)]);
     const channel = channelOf("token");
@@ -173,7 +173,7 @@ describe("subscription tokens", { concurrency: 8 }, () => {
   });
 });
 
-describe("publishing", { concurrency: 8 }, () => {
+describe("publishing", { concurrency: SIDE_BY_SIDE }, () => {
   test("a publisher sees its own publication before the reply, with who it is from and where it stands", async (t) => {
     const seen = tap();
     const c = await connected(t, undefined, { websocket: seen.WebSocket, claims: { info: { name: "Anna" } } });
@@ -296,7 +296,7 @@ describe("publishing", { concurrency: 8 }, () => {
   });
 });
 
-describe("presence, join and leave", { concurrency: 8 }, () => {
+describe("presence, join and leave", { concurrency: SIDE_BY_SIDE }, () => {
   test("presence tells who is there, its stats how many", async (t) => {
     const anna = `anna-${fresh()}`;
     const [a, b, c] = await Promise.all([connected(t, anna), connected(t, anna), connected(t)]);
@@ -354,7 +354,7 @@ describe("presence, join and leave", { concurrency: 8 }, () => {
   });
 });
 
-describe("history", { concurrency: 8 }, () => {
+describe("history", { concurrency: SIDE_BY_SIDE }, () => {
   test("comes in pages, in both directions, or as a position alone", async (t) => {
     const c = await connected(t);
     const channel = channelOf("large");
@@ -396,7 +396,7 @@ describe("history", { concurrency: 8 }, () => {
   });
 });
 
-describe("delta", { concurrency: 4 }, () => {
+describe("delta", { concurrency: SIDE_BY_SIDE }, () => {
   const document = (n) => ({ n, teams: range(20).map((team) => ({ team, name: `Team ${team} – Südost`, points: team === n % 20 ? n : 0 })) });
 
   test("publications come as differences, and read as they were", async (t) => {
@@ -452,7 +452,7 @@ describe("delta", { concurrency: 4 }, () => {
   });
 });
 
-describe("tags filter", { concurrency: 4 }, () => {
+describe("tags filter", { concurrency: SIDE_BY_SIDE }, () => {
   const tagsFilter = { op: "and", nodes: [{ key: "ticker", cmp: "in", vals: ["BTC", "ETH"] }, { key: "price", cmp: "gte", val: "100" }] };
   const prices = [["BTC", "99.5"], ["BTC", "100"], ["SOL", "500"], ["ETH", "1000"], ["ETH", "9"]];
   const publishPrices = async (channel) => {
