@@ -274,6 +274,9 @@ impl Sdk {
     pub(crate) fn subscribe(&self, channel: &str, wanted: Wanted) {
         let mut inner = self.inner();
         let (recover, (offset, epoch)) = (wanted.since.is_some(), wanted.since.clone().unwrap_or_default());
+        if inner.subs.get(channel).is_some_and(|sub| sub.state != SubState::Unsubscribed) {
+            return;
+        }
         let known = inner.subs.remove(channel);
         let sub = match known {
             Some(sub) => Sub { state: SubState::Subscribing, wanted, attempts: 0, ..sub },
@@ -763,7 +766,6 @@ impl Inner {
         if let Some(disconnect) = push.get("disconnect") {
             let code = disconnect["code"].as_u64().unwrap_or(0);
             let terminal = (3500..4000).contains(&code) || (4500..5000).contains(&code);
-            self.codes.push(code);
             return self.disconnect(code, !terminal);
         }
         if let Some(message) = push.get("message") {
