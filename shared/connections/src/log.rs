@@ -127,7 +127,7 @@ pub struct LogPage<'a> {
     pub reverse: bool,
     /// Publications at most.
     pub limit: usize,
-    /// Bytes of `data` at most, but for the first.
+    /// Bytes of data, tags and infos at most, but for the first.
     pub max_bytes: usize,
     /// Unix seconds: what has expired is left out.
     pub now_s: i64,
@@ -388,7 +388,8 @@ impl ConnectionTable {
             for item in answer.items() {
                 let Some(entry) = read_entry(item, now_s)? else { continue };
                 let Some(publication) = entry.publication() else { continue };
-                bytes += publication.data.len();
+                let around = [&publication.tags, &publication.info].into_iter().flatten().map(String::len).sum::<usize>();
+                bytes += publication.data.len() + around;
                 if bytes > max_bytes && !entries.is_empty() {
                     return Ok(entries);
                 }

@@ -543,18 +543,30 @@ impl Publisher {
         None
     }
 
+    /// Posts frames in which a repetition would be seen, such as publications: the SDKs do not look at offsets, and would apply a
+    /// delta to its own result. What may have arrived is not posted again.
     pub(crate) async fn post_frames(&self, connection_id: &str, frames: &[Frame]) -> Result<(), PostError> {
         for frame in frames {
-            self.post(connection_id, frame).await?;
+            self.post_while(connection_id, frame, |error| matches!(error, PostError::Unavailable(_))).await?;
         }
         Ok(())
     }
 
-    /// Posts a frame, again and again where that may help.
+    /// Posts a frame that means the same twice, such as replies: again and again where that may help.
     pub async fn post(&self, connection_id: &str, frame: &Frame) -> Result<(), PostError> {
+        let again = |error: &PostError| matches!(error, PostError::Unavailable(_) | PostError::Unanswered(_));
+        self.post_while(connection_id, frame, again).await
+    }
+
+    async fn post_while(
+        &self,
+        connection_id: &str,
+        frame: &Frame,
+        again: impl Fn(&PostError) -> bool,
+    ) -> Result<(), PostError> {
         for wait in self.timing.retries {
             match self.gateway.post(connection_id, frame).await {
-                Err(PostError::Unavailable(_)) => {
+                Err(error) if again(&error) => {
                     metrics::counter!("PostRetried").increment(1);
                     tokio::time::sleep(wait.mul_f64(0.5 + fastrand::f64() / 2.0)).await;
                 }

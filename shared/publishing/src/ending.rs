@@ -38,7 +38,7 @@ impl Publisher {
             |row| async move {
                 if row.ready && row.join_leave {
                     // one that is gone is found out by the next publication: removing it here would announce in turn, without end
-                    let _ = self.post(&row.connection_id, frame).await;
+                    let _ = self.post_frames(&row.connection_id, std::slice::from_ref(frame)).await;
                 }
                 Ok(())
             },

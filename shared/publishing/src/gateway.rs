@@ -29,9 +29,12 @@ pub enum PostError {
     /// 413: over 128 KB.
     #[error("frame is too large")]
     TooLarge,
-    /// 429, 5xx, or no answer: worth another try.
+    /// 429 or 5xx: worth another try.
     #[error("not now: {0}")]
     Unavailable(String),
+    /// 504, or no answer in time: it may have arrived, or arrive later.
+    #[error("unanswered: {0}")]
+    Unanswered(String),
     /// Anything else: a mistake of ours, such as a missing permission.
     #[error("refused: {0}")]
     Refused(String),
@@ -99,8 +102,8 @@ pub struct ApiGateway {
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-/// An answer that takes longer than this is no answer.
-const POST_TIMEOUT: Duration = Duration::from_secs(1);
+/// An answer that takes longer than this is no answer. API Gateway's takes some 10 ms; whoever is waited for in vain begins again.
+const POST_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ApiGateway {
     /// `endpoint` is the stage's URL, without `/@connections`.
@@ -140,12 +143,16 @@ impl ApiGateway {
         };
         let (status, body) = timeout(POST_TIMEOUT, answer)
             .await
-            .ok_or_else(|| PostError::Unavailable("no answer".to_owned()))?
-            .map_err(|error| PostError::Unavailable(chain(&error)))?;
+            .ok_or_else(|| PostError::Unanswered("nothing in time".to_owned()))?
+            .map_err(|error| {
+                let text = chain(&error);
+                if error.is_connect() { PostError::Unavailable(text) } else { PostError::Unanswered(text) }
+            })?;
         match status {
             status if status.is_success() => Ok(()),
             StatusCode::GONE => Err(PostError::Gone),
             StatusCode::PAYLOAD_TOO_LARGE => Err(PostError::TooLarge),
+            StatusCode::GATEWAY_TIMEOUT => Err(PostError::Unanswered(status.to_string())),
             StatusCode::TOO_MANY_REQUESTS => Err(PostError::Unavailable(status.to_string())),
             status if status.is_server_error() => Err(PostError::Unavailable(status.to_string())),
             status => {

@@ -80,7 +80,9 @@ impl Publisher {
         let (mut swept, mut start) = (Swept::default(), None);
         loop {
             let (due, next) = self.table.due_connections(bucket, now_ms(), start).await?;
-            let oldest = due.iter().map(|connection| now_ms() - connection.due_at_ms).max().unwrap_or(0);
+            // 0 = at once: somebody who removed it died on the way
+            let waited = due.iter().map(|connection| connection.due_at_ms).filter(|due_at| *due_at > 0);
+            let oldest = waited.map(|due_at| now_ms() - due_at).max().unwrap_or(0);
             swept.oldest = swept.oldest.max(u64::try_from(oldest / 1000).unwrap_or(0));
             let fates: Vec<_> = stream::iter(due)
                 .map(|connection| async move {
@@ -98,7 +100,11 @@ impl Publisher {
                     Ok((Fate::Ends(disconnect), _)) => {
                         match disconnect.code {
                             code if code == Disconnect::STALE.code => swept.stale += 1,
-                            code if code == Disconnect::EXPIRED.code || code == Disconnect::SUBSCRIPTION_EXPIRED.code => swept.expired += 1,
+                            code if code == Disconnect::EXPIRED.code
+                                || code == Disconnect::SUBSCRIPTION_EXPIRED.code =>
+                            {
+                                swept.expired += 1
+                            }
                             _ => swept.reconnected += 1,
                         }
                         ending.push(id);

@@ -81,7 +81,7 @@ impl Default for Timing {
             lease: Duration::from_secs(10),
             lease_margin: Duration::from_secs(5),
             skew: Duration::from_millis(500),
-            row: Duration::from_secs(2),
+            row: Duration::from_secs(3),
             turn: Duration::from_secs(5),
             hole: Duration::from_millis(500),
             retries: [Duration::from_millis(50), Duration::from_millis(150), Duration::from_millis(450)],

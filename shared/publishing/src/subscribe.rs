@@ -465,18 +465,17 @@ impl Publisher {
                 .iter()
                 .map(|publication| Push::Publication { channel: command.channel, publication }.to_line()),
         );
-        for frame in signalbox_protocol::join_frames(lines) {
-            match self.post(connection_id, &Frame::new(frame)).await {
-                Ok(()) => {}
-                Err(PostError::Gone) => {
-                    self.remove_gone(connection_id).await;
-                    return Ok(false);
-                }
-                Err(cause) => {
-                    warn!(connection_id, error = %cause, "subscribe push was not posted");
-                    self.close(connection_id).await;
-                    return Ok(false);
-                }
+        let frames: Vec<_> = signalbox_protocol::join_frames(lines).into_iter().map(Frame::new).collect();
+        match self.post_frames(connection_id, &frames).await {
+            Ok(()) => {}
+            Err(PostError::Gone) => {
+                self.remove_gone(connection_id).await;
+                return Ok(false);
+            }
+            Err(cause) => {
+                warn!(connection_id, error = %cause, "subscribe push was not posted");
+                self.close(connection_id).await;
+                return Ok(false);
             }
         }
         self.catch_up(*catch_up).await?;

@@ -166,7 +166,7 @@ impl Sockets {
                     }
                 };
                 let answer = tokio::time::timeout(POST, answer).await;
-                answer.unwrap_or_else(|_| Err(PostError::Unavailable("no answer".to_owned())))
+                answer.unwrap_or_else(|_| Err(PostError::Unanswered("nothing in time".to_owned())))
             })
         })))
     }
@@ -502,7 +502,7 @@ impl Sockets {
                 }
                 _ => {
                     tokio::time::sleep(hanging).await;
-                    return Err(PostError::Unavailable("504".to_owned()));
+                    return Err(PostError::Unanswered("504".to_owned()));
                 }
             }
             after.come().await;
@@ -511,7 +511,7 @@ impl Sockets {
         self.arrive(id, &text);
         after.come().await;
         if schedule.chance(weather.arrived_unavailable) {
-            return Err(PostError::Unavailable("504".to_owned()));
+            return Err(PostError::Unanswered("504".to_owned()));
         }
         Ok(())
     }

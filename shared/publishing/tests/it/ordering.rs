@@ -204,6 +204,20 @@ async fn a_post_that_fails_for_a_while_is_repeated_in_order() {
     assert_eq!(world.seen("a"), (0, vec![1, 2]));
 }
 
+/// A post without an answer may have arrived. Fails when it is posted again: the SDKs do not look at offsets.
+#[tokio::test]
+async fn what_may_have_arrived_is_not_posted_twice() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    world.posts.script("a", [Scripted::Fail(PostError::Unanswered("504".to_owned()))]);
+    world.publish(1).await;
+    let lines = world.posts.lines("a");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines[1]["push"]["unsubscribe"]["code"], 2500);
+    let result = world.subscribe_with("a", 2, recover(0, "")).await;
+    assert_eq!(result.publications.iter().map(|publication| publication.offset).collect::<Vec<_>>(), [1]);
+}
+
 /// P1: missed publications are told, never silent. Fails when the row stays ready after its posts were given up.
 #[tokio::test]
 async fn a_connection_that_missed_publications_is_told_to_recover() {
