@@ -388,7 +388,8 @@ impl ConnectionTable {
             for item in answer.items() {
                 let Some(entry) = read_entry(item, now_s)? else { continue };
                 let Some(publication) = entry.publication() else { continue };
-                let around = [&publication.tags, &publication.info].into_iter().flatten().map(String::len).sum::<usize>();
+                let around =
+                    [&publication.tags, &publication.info].into_iter().flatten().map(String::len).sum::<usize>();
                 bytes += publication.data.len() + around;
                 if bytes > max_bytes && !entries.is_empty() {
                     return Ok(entries);

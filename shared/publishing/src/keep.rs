@@ -103,7 +103,7 @@ impl Publisher {
                             code if code == Disconnect::EXPIRED.code
                                 || code == Disconnect::SUBSCRIPTION_EXPIRED.code =>
                             {
-                                swept.expired += 1
+                                swept.expired += 1;
                             }
                             _ => swept.reconnected += 1,
                         }
