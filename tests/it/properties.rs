@@ -578,64 +578,81 @@ fn p1_sockets_outlive_the_quotas_of_api_gateway() {
 
 #[test]
 fn p7_one_bad_connection_neither_fails_nor_delays_the_others() {
-    check("bad one", 8, 0..6_usize, |schedule, how| async move {
-        let cloud = Cloud::new(&schedule, CHANNELS);
-        let good: Vec<String> = (0..6).map(|n| format!("good{n}=")).collect();
-        for id in good.iter().map(String::as_str).chain(["bad="]) {
-            raw(&cloud, id, &token(id), "chat:a").await;
-        }
-        cloud.settled().await;
-        let fail = |error: PostError| vec![Scripted::Fail(error); 40];
-        cloud.sockets.script(
-            "bad=",
-            match how {
-                0 => fail(PostError::Unavailable("429".to_owned())),
-                1 => fail(PostError::Unavailable("503".to_owned())),
-                2 => fail(PostError::Gone),
-                3 => fail(PostError::TooLarge),
-                4 => fail(PostError::Refused("403".to_owned())),
-                _ => vec![Scripted::Delay(Duration::from_secs(30)); 40],
-            },
-        );
-        let began = Instant::now();
-        for n in 0..3 {
-            assert!(cloud.publish("chat:a", &payload(0, n)).await.is_some(), "the publisher is not told of it");
-        }
-        cloud.settled().await;
-        let truth = cloud.truth("chat:a").await;
-        assert_eq!((truth.top, truth.delivered), (3, 3));
-        for id in &good {
-            let arrivals = arrivals(&cloud, id);
-            let offsets: Vec<_> =
-                cloud.sockets.lines(id).iter().filter_map(|line| line.pointer("/push/pub/offset")?.as_u64()).collect();
-            assert_eq!(offsets, [1, 2, 3], "{id}");
-            assert!(arrivals[0] < began + Duration::from_secs(1), "{id} got the first after {:?}", arrivals[0] - began);
-        }
-        let told = arrived(&cloud, "bad=", "/push/unsubscribe/code", &json!(2500));
-        assert!(told || !cloud.sockets.is_alive("bad="), "the bad one goes on believing that it has everything");
-    });
+    for how in 0..6 {
+        check("bad one", 1, Just(how), beside_a_bad_one);
+    }
+}
+
+async fn beside_a_bad_one(schedule: Schedule, how: usize) {
+    let cloud = Cloud::new(&schedule, CHANNELS);
+    let good: Vec<String> = (0..6).map(|n| format!("good{n}=")).collect();
+    for id in good.iter().map(String::as_str).chain(["bad="]) {
+        raw(&cloud, id, &token(id), "chat:a").await;
+    }
+    cloud.settled().await;
+    let fail = |error: PostError| vec![Scripted::Fail(error); 40];
+    cloud.sockets.script(
+        "bad=",
+        match how {
+            0 => fail(PostError::Unavailable("429".to_owned())),
+            1 => fail(PostError::Unavailable("503".to_owned())),
+            2 => fail(PostError::Gone),
+            3 => fail(PostError::TooLarge),
+            4 => fail(PostError::Refused("403".to_owned())),
+            _ => vec![Scripted::Delay(Duration::from_secs(30)); 40],
+        },
+    );
+    let began = Instant::now();
+    for n in 0..3 {
+        assert!(cloud.publish("chat:a", &payload(0, n)).await.is_some(), "the publisher is not told of it");
+    }
+    cloud.settled().await;
+    let truth = cloud.truth("chat:a").await;
+    assert_eq!((truth.top, truth.delivered), (3, 3));
+    for id in &good {
+        let arrivals = arrivals(&cloud, id);
+        let offsets: Vec<_> =
+            cloud.sockets.lines(id).iter().filter_map(|line| line.pointer("/push/pub/offset")?.as_u64()).collect();
+        assert_eq!(offsets, [1, 2, 3], "{id}");
+        assert!(arrivals[0] < began + Duration::from_secs(1), "{id} got the first after {:?}", arrivals[0] - began);
+    }
+    let told = arrived(&cloud, "bad=", "/push/unsubscribe/code", &json!(2500));
+    assert!(told || !cloud.sockets.is_alive("bad="), "the bad one goes on believing that it has everything");
 }
 
 #[test]
 fn p8_tasks_that_come_again_post_nothing_again() {
-    check("again", 4, storms("big:a", Sky::Calm), |schedule, storm| async move {
-        let cloud = Cloud::new(&schedule, CHANNELS);
-        let mut weathers = Weathers::calm();
-        weathers.workers.again = 0.7;
-        cloud.set_weather(weathers);
-        cloud.start_workers();
-        let clients: Vec<Sdk> = (0..3).map(|n| cloud.subscriber(&format!("u{n}"), "big:a")).collect();
-        publishing(cloud.clone(), "big:a", 0, storm.publishers + storm.each).await;
-        cloud.set_weather(Weathers::default());
-        cloud.settled().await;
-        let truth = cloud.truth("big:a").await;
-        assert!(cloud.workers.tasks() > 3 * (storm.publishers + storm.each), "tasks came again");
-        for client in clients {
-            client.until_subscribed("big:a").await;
-            let report = look(client.name(), &client.seen("big:a"), &truth, true, |_, _| false).unwrap();
-            assert_eq!((report.repeated, report.interrupted), (0, 0));
+    check("again", 4, storms("big:a", Sky::Calm), |schedule, storm| repeated_tasks(schedule, storm, None));
+    // broken: a worker does not find the mark that says how far its shard is
+    let forgetful: Rule = |operation, body| {
+        let pk = body.pointer_mut("/Key/pk/S").filter(|_| operation == "GetItem");
+        if let Some(pk) = pk.filter(|pk| pk.as_str().is_some_and(|pk| pk.starts_with("fan#"))) {
+            *pk = json!("fan#nowhere");
         }
+    };
+    notices("again", 20, storms("big:a", Sky::Calm), move |schedule, storm| {
+        repeated_tasks(schedule, storm, Some(forgetful))
     });
+}
+
+async fn repeated_tasks(schedule: Schedule, storm: Storm, broken: Option<Rule>) {
+    let cloud = Cloud::new(&schedule, CHANNELS);
+    cloud.dynamo.set_mutation(broken.map(|rule| Arc::new(rule) as Mutation));
+    let mut weathers = Weathers::calm();
+    weathers.workers.again = 0.7;
+    cloud.set_weather(weathers);
+    cloud.start_workers();
+    let clients: Vec<Sdk> = (0..3).map(|n| cloud.subscriber(&format!("u{n}"), "big:a")).collect();
+    publishing(cloud.clone(), "big:a", 0, storm.publishers + storm.each).await;
+    cloud.set_weather(Weathers::default());
+    cloud.settled().await;
+    let truth = cloud.truth("big:a").await;
+    assert!(cloud.workers.tasks() > 3 * (storm.publishers + storm.each), "tasks came again");
+    for client in clients {
+        client.until_subscribed("big:a").await;
+        let report = look(client.name(), &client.seen("big:a"), &truth, true, |_, _| false).unwrap();
+        assert_eq!((report.repeated, report.interrupted), (0, 0));
+    }
 }
 
 /// How often each client joined, and how often it left, as one saw it.
@@ -720,6 +737,7 @@ fn p10_rows_are_read_no_faster_than_they_are_posted_to() {
             item["sk"] = json!({ "S": id });
             cloud.dynamo.put(&item);
             cloud.sockets.hold(&id);
+            cloud.sockets.script(&id, [Scripted::Delay(Duration::from_millis(200))]);
         }
         let ahead = Arc::new(std::sync::Mutex::new((0, 0)));
         let (seen, sockets) = (ahead.clone(), cloud.sockets.clone());
@@ -737,7 +755,9 @@ fn p10_rows_are_read_no_faster_than_they_are_posted_to() {
         assert_eq!(cloud.sockets.posts().len() - before, ROWS);
         let (pages, most) = *ahead.lock().unwrap();
         assert!(pages >= ROWS / PAGE && most <= MOST, "{pages} pages, {most} rows ahead of the posts");
-        assert!(cloud.sockets.most_in_flight() <= 128);
+        let at_once = cloud.sockets.most_in_flight();
+        eprintln!("DBG {at_once} {pages} {most}");
+        assert!(at_once <= 128, "{at_once} posts at once");
     });
 }
 
