@@ -407,6 +407,7 @@ fn publisher(cloud: &Cloud, channel: &'static str, times: usize) {
     });
 }
 
+/// Broken: `Publisher::serve` posts without asking whether the row's time is over (`current`).
 #[test]
 fn p5_nothing_arrives_after_a_token_is_over_nor_after_an_unsubscribe() {
     /// A round that began before may go on posting for as long as its lease lasts.
@@ -576,6 +577,7 @@ fn p1_sockets_outlive_the_quotas_of_api_gateway() {
     });
 }
 
+/// Broken: one connection after the other instead of 128 at once (`POSTS_AT_ONCE`).
 #[test]
 fn p7_one_bad_connection_neither_fails_nor_delays_the_others() {
     for how in 0..6 {
@@ -616,7 +618,8 @@ async fn beside_a_bad_one(schedule: Schedule, how: usize) {
         assert_eq!(offsets, [1, 2, 3], "{id}");
         assert!(arrivals[0] < began + Duration::from_secs(1), "{id} got the first after {:?}", arrivals[0] - began);
     }
-    let told = arrived(&cloud, "bad=", "/push/unsubscribe/code", &json!(2500));
+    // 410 says that nobody is there to be told
+    let told = how == 2 || arrived(&cloud, "bad=", "/push/unsubscribe/code", &json!(2500));
     assert!(told || !cloud.sockets.is_alive("bad="), "the bad one goes on believing that it has everything");
 }
 
@@ -720,6 +723,7 @@ fn p9_a_leave_is_told_once() {
     check("leaves deadly", 6, Just(Sky::Deadly), comings_and_goings);
 }
 
+/// Broken: as many posts at once as there are rows (`POSTS_AT_ONCE`).
 #[test]
 fn p10_rows_are_read_no_faster_than_they_are_posted_to() {
     const ROWS: usize = 500;
@@ -737,7 +741,7 @@ fn p10_rows_are_read_no_faster_than_they_are_posted_to() {
             item["sk"] = json!({ "S": id });
             cloud.dynamo.put(&item);
             cloud.sockets.hold(&id);
-            cloud.sockets.script(&id, [Scripted::Delay(Duration::from_millis(200))]);
+            cloud.sockets.script(&id, [Scripted::Delay(Duration::from_millis(900))]);
         }
         let ahead = Arc::new(std::sync::Mutex::new((0, 0)));
         let (seen, sockets) = (ahead.clone(), cloud.sockets.clone());
@@ -756,7 +760,6 @@ fn p10_rows_are_read_no_faster_than_they_are_posted_to() {
         let (pages, most) = *ahead.lock().unwrap();
         assert!(pages >= ROWS / PAGE && most <= MOST, "{pages} pages, {most} rows ahead of the posts");
         let at_once = cloud.sockets.most_in_flight();
-        eprintln!("DBG {at_once} {pages} {most}");
         assert!(at_once <= 128, "{at_once} posts at once");
     });
 }
