@@ -216,7 +216,6 @@ fn p1_deltas_are_made_against_what_the_client_has() {
 
 /// A deliverer dies between its posts and its release, and the next one posts the same: the SDKs apply the first delta a second time.
 #[test]
-#[ignore = "open: what a crashed deliverer may have posted has to begin with a whole document when it comes again"]
 fn p1_deltas_that_are_posted_again_do_no_harm() {
     check("delta deadly", 10, storms("diff:a", Sky::Deadly), not_calm);
 }

@@ -115,7 +115,7 @@ async fn one_after_the_other(state: &State, records: &[Record<Task>], members: V
         let record = &records[at];
         let outcome = match &record.body {
             Task::Known(_) if failed => Outcome::Retry("a task of its group before it failed".to_owned()),
-            Task::Known(task) => work(state, task).await,
+            Task::Known(task) => work(state, task, record.receives > 1).await,
             Task::Unknown(task) => bury(state, &record.message_id, task).await,
         };
         failed |= matches!(outcome, Outcome::Retry(_));
@@ -124,10 +124,10 @@ async fn one_after_the_other(state: &State, records: &[Record<Task>], members: V
     outcomes
 }
 
-async fn work(state: &State, task: &FanOutTask) -> Outcome {
+async fn work(state: &State, task: &FanOutTask, mut again: bool) -> Outcome {
     let mut pauses = TRIES.iter();
     loop {
-        let Err(cause) = attempt(state, task).await else {
+        let Err(cause) = state.publisher.work(&state.channels, task, again).await else {
             metrics::counter!("TasksDone").increment(1);
             return Outcome::Stored;
         };
@@ -137,26 +137,9 @@ async fn work(state: &State, task: &FanOutTask) -> Outcome {
             return Outcome::Retry(cause);
         };
         warn!(error = cause, "task is tried again");
+        again = true;
         tokio::time::sleep(*pause).await;
     }
-}
-
-/// Where publications come faster than a shard is posted to, tasks pile up: the first then does what all that were sent
-/// meanwhile ask for, in one frame per connection, and the others find it done.
-async fn attempt(state: &State, task: &FanOutTask) -> anyhow::Result<()> {
-    let FanOutTask::Shard { channel, epoch, shard, after, to } = task else {
-        return state.publisher.work(&state.channels, task).await;
-    };
-    let table = state.publisher.table();
-    let mark = table.fan_posted(channel, *shard).await?.filter(|mark| mark.epoch == *epoch);
-    if mark.is_some_and(|mark| mark.posted >= *to) {
-        return Ok(());
-    }
-    // `delivered` says that all up to there was handed to workers
-    let head = table.find_head(channel).await?.filter(|head| head.epoch == *epoch);
-    let to = head.map_or(*to, |head| head.delivered.max(*to));
-    let all = FanOutTask::Shard { channel: channel.clone(), epoch: epoch.clone(), shard: *shard, after: *after, to };
-    state.publisher.work(&state.channels, &all).await
 }
 
 /// Into the dead letter queue, in a message that says why. (`signalbox_lambda::sqs` would send it without a message group.)

@@ -25,6 +25,7 @@ fn event(text: &str) -> SqsEvent {
 fn records(text: &str) -> Vec<Record<Task>> {
     let record = |message: aws_lambda_events::sqs::SqsMessage| Record {
         message_id: message.message_id.unwrap(),
+        receives: 1,
         body: serde_json::from_str(&message.body.unwrap()).unwrap(),
     };
     event(text).records.into_iter().map(record).collect()

@@ -29,6 +29,8 @@ pub struct LogItem {
     pub info: Option<String>,
     /// Whether the publisher asked for deltas.
     pub delta: bool,
+    /// It has a place in the order, for those who are there, and none in the history.
+    pub transient: bool,
 }
 
 /// What a publication is at most once, or never after something newer.
@@ -164,6 +166,7 @@ impl ConnectionTable {
         set(&mut entry, "tags", item.tags.as_ref().map(text));
         set(&mut entry, "info", item.info.as_ref().map(text));
         set(&mut entry, "delta", item.delta.then(|| boolean(true)));
+        set(&mut entry, "transient", item.transient.then(|| boolean(true)));
         set(&mut entry, "ttl", number(now_s + millis(history_ttl) / 1000));
         let idempotency_key = key.idempotency_key.filter(|key| !key.is_empty());
         if idempotency_key.is_none() && key.version.is_none() {
@@ -373,7 +376,7 @@ impl ConnectionTable {
         }
     }
 
-    /// The publications of a part of the history, at most `limit` and `max_bytes` of them.
+    /// The publications of a part of the history, without transient ones, at most `limit` and `max_bytes` of them.
     pub async fn log_page(&self, page: &LogPage<'_>) -> anyhow::Result<Vec<LogEntry>> {
         let LogPage { channel, epoch, after, to, reverse, limit, max_bytes, now_s } = *page;
         let (mut entries, mut bytes, mut start) = (Vec::new(), 0, None);
@@ -387,7 +390,9 @@ impl ConnectionTable {
             let answer = query.set_exclusive_start_key(start).send().await.context("query history")?;
             for item in answer.items() {
                 let Some(entry) = read_entry(item, now_s)? else { continue };
-                let Some(publication) = entry.publication() else { continue };
+                let Some(publication) = entry.publication().filter(|publication| !publication.transient) else {
+                    continue;
+                };
                 let around =
                     [&publication.tags, &publication.info].into_iter().flatten().map(String::len).sum::<usize>();
                 bytes += publication.data.len() + around;
@@ -444,5 +449,6 @@ fn read_state(item: &Item) -> anyhow::Result<LogState> {
         tags: find_text(item, "tags"),
         info: find_text(item, "info"),
         delta: get_flag(item, "delta"),
+        transient: get_flag(item, "transient"),
     }))
 }

@@ -15,6 +15,8 @@ use crate::env;
 pub struct Record<T> {
     /// SQS message id; stays the same when the message is received again and when it moves to the dead letter queue.
     pub message_id: String,
+    /// How often it was received, this time included; 1 where SQS does not say (`ApproximateReceiveCount`).
+    pub receives: u32,
     /// The body.
     pub body: T,
 }
@@ -96,11 +98,12 @@ where
 {
     let mut failed = Vec::new();
     let (mut records, mut bodies) = (Vec::new(), Vec::new());
-    for SqsMessage { message_id, body, .. } in event.records {
+    for SqsMessage { message_id, body, attributes, .. } in event.records {
         let message_id = message_id.unwrap_or_default();
+        let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
         match serde_json::from_str(body.as_deref().unwrap_or_default()) {
             Ok(decoded) => {
-                records.push(Record { message_id: message_id.clone(), body: decoded });
+                records.push(Record { message_id: message_id.clone(), receives, body: decoded });
                 bodies.push((message_id, body));
             }
             Err(cause) => {

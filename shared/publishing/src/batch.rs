@@ -61,10 +61,18 @@ impl Batch {
 
     /// What `row` lacks when everybody has got everything up to `delivered`. An error when part of that is no more: the
     /// subscription begins again then.
-    pub(crate) fn frames_for(&self, row: &Subscriber, delivered: u64) -> anyhow::Result<Arc<[Frame]>> {
+    ///
+    /// Where it `maybe_posted` them before, the first one is whole: the SDKs do not look at offsets, and would apply a delta to what
+    /// came of it.
+    pub(crate) fn frames_for(
+        &self,
+        row: &Subscriber,
+        delivered: u64,
+        maybe_posted: bool,
+    ) -> anyhow::Result<Arc<[Frame]>> {
         let after = row.from.max(delivered);
         anyhow::ensure!(self.expired.is_none_or(|offset| offset <= after), "publications expired undelivered");
-        self.frames(self.shape_for(row, after))
+        self.frames(self.shape_for(row, after, maybe_posted))
     }
 
     /// Everything, to a row that has no place in the stream.
@@ -73,10 +81,11 @@ impl Batch {
     }
 
     /// With deltas: a row has the publication before its first one if that was pushed to it, which is so when it came after
-    /// `from`, or if its subscribe brought it (`base`).
-    fn shape_for(&self, row: &Subscriber, after: u64) -> Shape {
+    /// `from`, or if its subscribe brought it (`base`), which brings no transient ones.
+    fn shape_for(&self, row: &Subscriber, after: u64, maybe_posted: bool) -> Shape {
         let first = self.entries.partition_point(|(offset, _)| *offset <= after);
-        let has_base = || HasBase(self.before(first).is_some_and(|(offset, _)| *offset > row.from || row.base));
+        let has = |(offset, item): &(u64, LogItem)| *offset > row.from || (row.base && !item.transient);
+        let has_base = || HasBase(!maybe_posted && self.before(first).is_some_and(has));
         Shape { first, delta: row.delta.then(has_base), filter: row.tf.clone() }
     }
 

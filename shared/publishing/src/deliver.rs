@@ -51,6 +51,8 @@ pub(crate) struct Hold {
     pub(crate) top: u64,
     pub(crate) shards: u32,
     pub(crate) stream: Stream,
+    /// Somebody before may have posted what is after `delivered` and have died, or not.
+    maybe_posted: bool,
     timing: Timing,
     lease: Mutex<Lease>,
     renewing: tokio::sync::Mutex<()>,
@@ -95,6 +97,7 @@ impl Hold {
         asked_ms: i64,
         timing: Timing,
         namespace: &Namespace,
+        maybe_posted: bool,
     ) -> Self {
         Self {
             channel: channel.to_owned(),
@@ -104,6 +107,7 @@ impl Hold {
             top: head.offset.max(head.delivered),
             shards: head.shards.max(namespace.shards),
             stream: Stream::of(namespace),
+            maybe_posted,
             timing,
             lease: Mutex::new(Lease::asked_at(asked_ms, &timing)),
             renewing: tokio::sync::Mutex::default(),
@@ -135,6 +139,8 @@ struct Round<'a> {
     top: u64,
     /// Nobody knows whether those have who came before `delivered`.
     uncertain: bool,
+    /// Some rows may have what is after `delivered`: for them it must mean the same twice.
+    maybe_posted: bool,
     stream: Stream,
     until: Until<'a>,
     batch: Batch,
@@ -154,6 +160,8 @@ pub(crate) struct ShardRound<'a> {
     pub(crate) top: u64,
     /// Nobody knows whether the rows have everything up to `delivered` that came before it.
     pub(crate) uncertain: bool,
+    /// Some rows may have what is after `delivered`.
+    pub(crate) maybe_posted: bool,
     pub(crate) stream: Stream,
 }
 
@@ -230,6 +238,7 @@ impl Publisher {
                 return Ok(true);
             }
             hold.delivered = hold.top;
+            hold.maybe_posted = false;
             if Instant::now() >= turn {
                 // a channel that is never quiet: its publishers wait for their publications and take over, or a worker does
                 self.table.hand_over(&hold.channel, &hold.holder, hold.delivered, now_ms()).await?;
@@ -372,6 +381,7 @@ impl Publisher {
             delivered: hold.delivered,
             top: hold.top,
             uncertain: false,
+            maybe_posted: hold.maybe_posted,
             stream: hold.stream,
             until: Until::Held(hold),
             batch,
@@ -391,9 +401,10 @@ impl Publisher {
 
     /// A worker's round: one shard.
     pub(crate) async fn post_shard(&self, task: ShardRound<'_>, batch: Batch) -> anyhow::Result<()> {
-        let ShardRound { channel, head, shard, delivered, top, uncertain, stream } = task;
+        let ShardRound { channel, head, shard, delivered, top, uncertain, maybe_posted, stream } = task;
         let until = Until::Deadline(Instant::now() + WORKER);
-        let round = &Round { channel, head, delivered, top, uncertain, stream, until, batch, older: Mutex::default() };
+        let older = Mutex::default();
+        let round = &Round { channel, head, delivered, top, uncertain, maybe_posted, stream, until, batch, older };
         self.rows(channel, shard..shard + 1, None)
             .try_for_each_concurrent(POSTS_AT_ONCE, |row| async move { self.serve(round, row).await })
             .await
@@ -452,9 +463,10 @@ impl Publisher {
         let frames = async {
             if row.behind && row.from < round.delivered {
                 let older = Box::pin(self.older_batch(round, row.from)).await?;
-                older.get().context("batch")?.frames_for(&row, row.from)
+                older.get().context("batch")?.frames_for(&row, row.from, true)
             } else {
-                round.batch.frames_for(&row, round.delivered)
+                // a row that is behind may have been posted to by somebody who could not note it
+                round.batch.frames_for(&row, round.delivered, round.maybe_posted || row.behind)
             }
         };
         let Some(posted) = self.post_row(channel, &row, round.until.now(), frames).await else { return Ok(()) };

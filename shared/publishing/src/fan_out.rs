@@ -121,9 +121,12 @@ impl Publisher {
         }
     }
 
-    /// What a worker does with a task. An error is for the queue to repeat; nothing is lost or posted twice by that, but for
-    /// what a worker posted that died before it noted it.
-    pub async fn work(&self, channels: &ChannelsConfig, task: &FanOutTask) -> anyhow::Result<()> {
+    /// What a worker does with a task, perhaps not for the first time (`again`). An error is for the queue to repeat; nothing is lost or
+    /// posted twice by that, but for what a worker posted that died before it noted it.
+    ///
+    /// Where publications come faster than a shard is posted to, tasks pile up: the first then does what all that were sent
+    /// meanwhile ask for, in one frame per connection, and the others find it done.
+    pub async fn work(&self, channels: &ChannelsConfig, task: &FanOutTask, again: bool) -> anyhow::Result<()> {
         let (FanOutTask::Shard { channel, .. } | FanOutTask::Deliver { channel }) = task;
         let Some(namespace) = ChannelName::parse(channel).ok().and_then(|name| channels.namespace_of(&name)) else {
             warn!(channel, "task for a channel that is no more");
@@ -134,16 +137,20 @@ impl Publisher {
                 self.deliver_pending(channel, namespace).await?;
             }
             FanOutTask::Shard { channel, epoch, shard, after, to } => {
+                let mark = self.table.fan_posted(channel, *shard).await?.filter(|mark| mark.epoch == *epoch);
+                if mark.as_ref().is_some_and(|mark| mark.posted >= *to) {
+                    return Ok(());
+                }
                 let Some(head) = self.table.find_head(channel).await?.filter(|head| head.epoch == *epoch) else {
                     // the rows are of that stream, too: whoever delivers the new one tells them
                     return Ok(());
                 };
-                let mark = self.table.fan_posted(channel, *shard).await?.filter(|mark| mark.epoch == *epoch);
                 // Without a mark this is the first task of the stream for this shard, or those before it were given up, or a holder
                 // posted itself until now. Only a row that came after those tasks has everything up to `after` for sure.
                 let is_first = mark.is_none();
                 let posted = mark.map_or(*after, |mark| mark.posted);
-                let (from, to) = (posted, (*to).max(posted));
+                // `delivered` says that all up to there was handed to workers
+                let (from, to) = (posted, head.delivered.max(*to));
                 let entries = self.entries(channel, &head, from, to, namespace.history_ttl).await?;
                 let stream = Stream::of(namespace);
                 let batch = self.batch(channel, epoch, stream, entries).await?;
@@ -154,6 +161,8 @@ impl Publisher {
                     delivered: from,
                     top: to,
                     uncertain: is_first,
+                    // a task before this one that was given up has posted to some
+                    maybe_posted: again || is_first || posted < *after,
                     stream,
                 };
                 self.post_shard(round, batch).await?;

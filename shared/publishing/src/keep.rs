@@ -137,8 +137,8 @@ impl Publisher {
     /// One connection that is due, and how many of its subscriptions have ended.
     async fn look_after(&self, id: &str) -> anyhow::Result<(Fate, usize)> {
         let Some((connection, subscriptions)) = self.table.connection_with_subscriptions(id).await? else {
-            // somebody who removed it died on the way
-            self.remove_gone(id).await;
+            // somebody who removed it died on the way, perhaps before its socket was closed
+            self.close(id).await;
             return Ok((Fate::Gone, 0));
         };
         let client = &self.channels.client;

@@ -51,7 +51,8 @@ pub struct PublishOptions<'a> {
     pub idempotency_key: Option<&'a str>,
     /// Not published when the channel has seen this version or a newer one.
     pub version: Option<Version<'a>>,
-    /// Only to whoever is there, without a place in the history.
+    /// Only to whoever is there, without a place in the history. In a channel with deltas it has a place in the order: what it is to
+    /// the next one's delta must be the same for all.
     pub skip_history: bool,
 }
 
@@ -168,8 +169,9 @@ impl Publisher {
         message: &Message<'_>,
         options: &PublishOptions<'_>,
     ) -> Result<Published, PublishError> {
-        let item = item(channel, namespace, message)?;
-        if !namespace.has_history() || options.skip_history {
+        let mut item = item(channel, namespace, message)?;
+        item.transient = options.skip_history;
+        if !namespace.has_history() || (options.skip_history && namespace.allowed_delta_types.is_empty()) {
             return Ok(self.post_once(channel, namespace, item, options).await?);
         }
         let mut held = None;
@@ -221,7 +223,11 @@ impl Publisher {
                 _ if !appended.held => None,
                 // held since the first round: only the top has moved
                 Some(hold) => Some(hold.moved(&head)),
-                None => Some(Hold::new(channel, &holder, &head, now_ms, self.timing, namespace)),
+                None => {
+                    // whoever lets go in peace has delivered everything: what is pending besides the offset just taken was not
+                    let maybe_posted = head.offset != head.delivered + 1;
+                    Some(Hold::new(channel, &holder, &head, now_ms, self.timing, namespace, maybe_posted))
+                }
             };
             let write = WritePublication {
                 channel,
@@ -301,7 +307,7 @@ impl Publisher {
         let Some(head) = self.table.take_hold(channel, &holder, now_ms, self.timing.lease).await? else {
             return Ok(false);
         };
-        let hold = Hold::new(channel, &holder, &head, now_ms, self.timing, namespace);
+        let hold = Hold::new(channel, &holder, &head, now_ms, self.timing, namespace, true);
         Box::pin(self.deliver(hold, None, None)).await
     }
 
@@ -342,6 +348,7 @@ fn item(channel: &str, namespace: &Namespace, message: &Message<'_>) -> Result<L
         tags: (!message.tags.is_empty()).then(|| json(serde_json::to_string(message.tags))).transpose()?,
         info: message.info.map(|info| json(serde_json::to_string(info))).transpose()?,
         delta: message.delta || namespace.delta_publish,
+        transient: false,
     };
     if data.len() > MAX_DATA_BYTES {
         return Err(PublishError::TooLarge);

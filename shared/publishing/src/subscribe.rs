@@ -292,6 +292,7 @@ impl Publisher {
         }
         missed.extend(self.entries(channel, head, written, head.offset, namespace.history_ttl).await?);
         let expired = missed.iter().any(|entry| matches!(entry.state, signalbox_connections::LogState::Expired));
+        missed.retain(|entry| !is_transient(entry));
         Ok((!expired).then_some(missed))
     }
 
@@ -369,13 +370,14 @@ impl Publisher {
     /// Pushes what is after `at` up to the top that the reply told. False when the subscription is no more.
     async fn push_missing(&self, subscription: &mut CatchUp, head: &Head, at: u64) -> anyhow::Result<bool> {
         let CatchUp { connection_id, channel, namespace, .. } = &*subscription;
-        let entries = self.entries(channel, head, at, head.offset, namespace.history_ttl).await?;
+        let mut entries = self.entries(channel, head, at, head.offset, namespace.history_ttl).await?;
+        entries.retain(|entry| !is_transient(entry));
         let batch = self.batch(channel, &head.epoch, Stream::of(namespace), entries).await?;
         // a newer subscribe may have been answered since: what this one would push is in that one's reply
         let row = self.table.subscriber(connection_id, channel, subscription.shard).await?;
         let Some(mut row) = row.filter(|row| row.row_id == subscription.row_id) else { return Ok(false) };
         (row.from, row.base) = (at, subscription.base);
-        let frames = match batch.frames_for(&row, at) {
+        let frames = match batch.frames_for(&row, at, false) {
             Ok(frames) => frames,
             Err(cause) => {
                 warn!(channel, connection_id, error = format!("{cause:#}"), "cannot catch up");
@@ -481,6 +483,11 @@ impl Publisher {
         self.catch_up(*catch_up).await?;
         Ok(true)
     }
+}
+
+/// It was for those who were there.
+fn is_transient(entry: &LogEntry) -> bool {
+    entry.publication().is_some_and(|publication| publication.transient)
 }
 
 /// Offsets up to this are not history any more, whatever their TTL.

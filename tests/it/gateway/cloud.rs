@@ -246,10 +246,10 @@ impl Cloud {
     pub(crate) fn start_workers(&self) {
         let (publisher, channels) = (self.publisher.clone(), self.channels.clone());
         let state = Arc::new(fanout::State { publisher, channels, dead_letters: None });
-        self.workers.start(Arc::new(move |body: String| {
+        self.workers.start(Arc::new(move |body: String, receives| {
             let state = state.clone();
             Box::pin(async move {
-                let record = Record { message_id: "m".to_owned(), body: serde_json::from_str(&body)? };
+                let record = Record { message_id: "m".to_owned(), receives, body: serde_json::from_str(&body)? };
                 match fanout::handle(&state, vec![record]).await?.as_slice() {
                     [Outcome::Stored] => Ok(()),
                     outcome => anyhow::bail!("{outcome:?}"),

@@ -20,7 +20,7 @@ const VISIBILITY: Duration = Duration::from_secs(90);
 /// How long SQS remembers a deduplication id.
 const DEDUPLICATION: Duration = Duration::from_mins(5);
 /// Tries before a message goes to the dead letter queue.
-const MAX_RECEIVES: usize = 5;
+const MAX_RECEIVES: u32 = 5;
 
 /// What may go wrong with a worker, as probabilities.
 #[derive(Debug, Clone, Copy, Default)]
@@ -31,7 +31,7 @@ pub(crate) struct WorkersWeather {
     pub(crate) again: f64,
 }
 
-pub(crate) type Work = Arc<dyn Fn(String) -> LocalBoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
+pub(crate) type Work = Arc<dyn Fn(String, u32) -> LocalBoxFuture<'static, anyhow::Result<()>> + Send + Sync>;
 
 #[derive(Clone)]
 pub(crate) struct Workers {
@@ -54,7 +54,7 @@ struct State {
 
 struct Waiting {
     message: FifoMessage,
-    receives: usize,
+    receives: u32,
 }
 
 impl Workers {
@@ -139,8 +139,8 @@ impl Workers {
             let name = format!("worker {}", task.message.body);
             let result = schedule
                 .spawn_local(name, death, {
-                    let body = task.message.body.clone();
-                    move || work(body)
+                    let (body, receives) = (task.message.body.clone(), task.receives);
+                    move || work(body, receives)
                 })
                 .join()
                 .await;

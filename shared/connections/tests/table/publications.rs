@@ -53,6 +53,7 @@ async fn a_publication_is_kept_as_it_was_published() {
         tags: Some(r#"{"env":"prod"}"#.to_owned()),
         info: Some(r#"{"user":"anna","client":"c"}"#.to_owned()),
         delta: true,
+        transient: true,
     };
     let key = PublishKey::default();
     let write = WritePublication {

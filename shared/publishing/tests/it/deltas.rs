@@ -2,7 +2,7 @@
 
 use serde_json::value::RawValue;
 use signalbox_connections::LogState;
-use signalbox_publishing::Message;
+use signalbox_publishing::{FanOut, FanOutTask, HistoryQuery, Message};
 
 use super::{world::json_text, *};
 
@@ -150,8 +150,9 @@ async fn what_a_subscribe_brought_is_what_the_first_push_is_made_against() {
     }
 }
 
+/// Whoever posts to a row that is behind may die before it notes that, and another then posts the same.
 #[tokio::test(start_paused = true)]
-async fn what_is_published_while_a_subscription_catches_up_is_a_delta_against_the_reply() {
+async fn what_is_published_while_a_subscription_catches_up_begins_whole() {
     let world = world().await;
     for n in 1..=3 {
         publish(&world, n).await;
@@ -169,7 +170,122 @@ async fn what_is_published_while_a_subscription_catches_up_is_a_delta_against_th
         documents.iter().map(|(_, text, _)| text.clone()).collect::<Vec<_>>(),
         (2..=6).map(document).collect::<Vec<_>>()
     );
-    assert_eq!(is_delta(&documents), [false, true, true, true, true]);
+    assert_eq!(is_delta(&documents), [false, true, false, true, true]);
+}
+
+/// One that posts, and dies before it lets go.
+async fn publish_and_die(world: &World, n: usize) {
+    let hooked = world.tables.hooked(Arc::new(|request| {
+        let lets_go = request.operation == "UpdateItem" && request.body.contains("REMOVE holder");
+        Box::pin(async move { if lets_go { std::future::pending().await } else { Verdict::Send } })
+    }));
+    let data = json_text(&document(n));
+    let (publisher, message) = (world.invocation(&hooked), Message::new(&data));
+    let options = PublishOptions::default();
+    let killed = publisher.publish(CHANNEL, &world.namespace, &message, &options);
+    assert!(tokio::time::timeout(Duration::from_secs(1), killed).await.is_err());
+    // its lease runs out
+    tokio::time::sleep(Duration::from_mins(1)).await;
+}
+
+/// P1 with deltas: fails when whoever takes over begins with a delta. The clients apply it a second time, to the wrong document.
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_deliverer_may_have_posted_comes_again_whole() {
+    let world = world().await;
+    world.connect("a").await;
+    world.subscribe_with("a", 1, fossil()).await;
+    publish(&world, 1).await;
+    publish_and_die(&world, 2).await;
+    // the next publication takes over
+    publish(&world, 3).await;
+    publish_and_die(&world, 4).await;
+    // the keeper does
+    assert!(world.publisher.deliver_pending(CHANNEL, &world.namespace).await.unwrap());
+    publish(&world, 5).await;
+    let documents = decoded(&world, "a");
+    let offsets: Vec<_> = documents.iter().map(|(offset, _, _)| *offset).collect();
+    assert_eq!(offsets, [1, 2, 2, 3, 4, 4, 5]);
+    for (offset, text, _) in &documents {
+        assert_eq!(*text, document(usize::try_from(*offset).unwrap()));
+    }
+    assert_eq!(is_delta(&documents), [false, true, false, true, true, false, true]);
+}
+
+/// The same for workers: the one that is given the task again, and the one after a task that was given up.
+#[tokio::test(start_paused = true)]
+async fn what_a_dead_worker_may_have_posted_comes_again_whole() {
+    let mut world = World::paused(json!({"allowed_delta_types": ["fossil"], "delta_publish": true, "shards": 2})).await;
+    let sent: Arc<std::sync::Mutex<Vec<signalbox_queues::FifoMessage>>> = Arc::default();
+    world.publisher = world.publisher.clone().with_fan_out(FanOut::Recorded(sent.clone()));
+    world.connect("a").await;
+    world.subscribe_with("a", 1, fossil()).await;
+    let tasks = || -> Vec<FanOutTask> {
+        let sent = std::mem::take(&mut *sent.lock().unwrap());
+        sent.iter().map(|message| serde_json::from_str(&message.body).unwrap()).collect()
+    };
+    let work = async |publisher: &Publisher, tasks: &[FanOutTask], again| {
+        for task in tasks {
+            publisher.work(&world.channels, task, again).await.unwrap();
+        }
+    };
+    let dying = world.invocation(&world.tables.hooked(Arc::new(|request| {
+        let notes = request.operation == "UpdateItem" && request.body.contains("fan#");
+        Box::pin(async move { if notes { std::future::pending().await } else { Verdict::Send } })
+    })));
+    let died = async |task: &FanOutTask| {
+        let killed = dying.work(&world.channels, task, false);
+        assert!(tokio::time::timeout(Duration::from_secs(1), killed).await.is_err());
+    };
+    for n in 1..=2 {
+        publish(&world, n).await;
+        work(&world.publisher, &tasks(), false).await;
+    }
+    publish(&world, 3).await;
+    let third = tasks();
+    for task in &third {
+        died(task).await;
+    }
+    work(&world.publisher, &third, true).await;
+    publish(&world, 4).await;
+    for task in &tasks() {
+        died(task).await;
+    }
+    publish(&world, 5).await;
+    work(&world.publisher, &tasks(), false).await;
+    publish(&world, 6).await;
+    work(&world.publisher, &tasks(), false).await;
+    let documents = decoded(&world, "a");
+    let offsets: Vec<_> = documents.iter().map(|(offset, _, _)| *offset).collect();
+    assert_eq!(offsets, [1, 2, 3, 3, 4, 4, 5, 6]);
+    for (offset, text, _) in &documents {
+        assert_eq!(*text, document(usize::try_from(*offset).unwrap()));
+    }
+    assert_eq!(is_delta(&documents), [false, true, true, false, true, false, true, true]);
+}
+
+/// What leaves no trace in the history is the document that the next delta is made against all the same, for those who have it. Fails
+/// when it is posted past the order, or when a client that recovered is taken to have it.
+#[tokio::test(start_paused = true)]
+async fn a_publication_that_skips_the_history_is_what_the_next_delta_is_made_against() {
+    let world = world().await;
+    world.connect("a").await;
+    world.subscribe_with("a", 1, fossil()).await;
+    publish(&world, 1).await;
+    let skipping = PublishOptions { skip_history: true, ..PublishOptions::default() };
+    world.publish_with(&json_text(&document(2)), &skipping).await;
+    world.connect("recovered").await;
+    let recovering = SubscribeRequest { delta: "fossil".to_owned(), ..recover(0, "") };
+    world.subscribe_with("recovered", 1, recovering).await;
+    publish(&world, 3).await;
+    publish(&world, 4).await;
+    let texts = |id: &str| decoded(&world, id).into_iter().map(|(_, text, _)| text).collect::<Vec<_>>();
+    assert_eq!(texts("a"), [1, 2, 3, 4].map(document));
+    assert_eq!(is_delta(&decoded(&world, "a")), [false, true, true, true]);
+    assert_eq!(texts("recovered"), [1, 3, 4].map(document), "it is not in the history");
+    assert_eq!(is_delta(&decoded(&world, "recovered")), [false, false, true]);
+    let all = HistoryQuery { limit: 10, ..HistoryQuery::default() };
+    let history = world.publisher.history(CHANNEL, &world.namespace, all).await.unwrap();
+    assert_eq!(history.publications.iter().map(|publication| publication.offset).collect::<Vec<_>>(), [1, 3, 4]);
 }
 
 #[tokio::test(start_paused = true)]

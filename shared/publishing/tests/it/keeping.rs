@@ -316,6 +316,7 @@ async fn a_removal_that_was_not_finished_is() {
     assert!(world.row("a").await.is_some());
     assert_eq!(sweep(&world).await.gone, 1);
     assert_eq!(world.row("a").await, None);
+    assert_eq!(world.posts.deleted(), ["a"], "its socket may be open, and nobody knows it any more");
     let leaves = world.posts.lines("watcher").iter().filter(|line| line["push"].get("leave").is_some()).count();
     assert_eq!(leaves, 1);
 }

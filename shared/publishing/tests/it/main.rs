@@ -25,6 +25,6 @@ use signalbox_channels::Namespace;
 use signalbox_clock::now_ms;
 use signalbox_connections::testing::Verdict;
 use signalbox_protocol::{SubscribeRequest, SubscribeResult};
-use signalbox_publishing::{Frame, PostError, PublishOptions, Scripted, SubscribeCommand, Timing};
+use signalbox_publishing::{Frame, PostError, PublishOptions, Publisher, Scripted, SubscribeCommand, Timing};
 
 use world::{CHANNEL, HOUR, SHORT, World, now, plain, recover};

@@ -32,7 +32,7 @@ impl Queue {
     }
 
     async fn work(&self, task: &FanOutTask) {
-        self.world.publisher.work(&self.world.channels, task).await.unwrap();
+        self.world.publisher.work(&self.world.channels, task, false).await.unwrap();
     }
 
     async fn work_off(&self) {
