@@ -211,11 +211,13 @@ async fn an_expired_subscription_has_25_seconds_and_is_then_over_for_all() {
     assert_eq!(world.refusal("c1", 7, again).await, 0);
 }
 
+/// 10 s for its `connect` to be sent, and 29 s for an invocation: who is told 3502 never comes back. Fails when a `connect` that waits for
+/// its invocation does not count.
 #[tokio::test(start_paused = true)]
 async fn a_socket_that_says_nothing_is_ended_as_stale() {
     let world = world().await;
     world.open("c1").await;
-    pass(9).await;
+    pass(38).await;
     world.sweep().await;
     assert!(world.posts.lines("c1").is_empty());
     pass(2).await;

@@ -4,7 +4,10 @@
 //! trying again for ever. The origin is checked here all the same, because a foreign page is not to get a socket at all; so
 //! is the number of sockets, in all and from one address.
 
-use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::{
+    sync::{Mutex, MutexGuard, PoisonError},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
@@ -13,6 +16,10 @@ use signalbox_channels::{ChannelsConfig, ClientConfig};
 use signalbox_connections::{Admission, Admit, BUCKETS, ConnectionTable};
 use signalbox_lambda::{Boot, env, now_ms};
 use tracing::{error, info};
+
+/// API Gateway gives up on an invocation after 29 s (its quota "integration timeout"): a `connect` that was sent in time is answered or
+/// lost by then, and an SDK that is told "stale" never comes back.
+const UNDER_WAY: Duration = Duration::from_secs(29);
 
 /// Milliseconds for which a count of all connections is relied on: it reads an index of all of them, and after an incident they
 /// come by the hundred in a second.
@@ -106,7 +113,7 @@ impl State {
             id: connection_id,
             now_s: now_ms() / 1000,
             source_ip,
-            stale_after: self.client.stale_close_delay,
+            stale_after: self.client.stale_close_delay + UNDER_WAY,
             per_address_limit: self.client.per_address_connection_limit,
         };
         match self.table.admit(&admit).await {

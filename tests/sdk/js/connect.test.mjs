@@ -102,7 +102,7 @@ describe("refresh and expiry", { concurrency: SIDE_BY_SIDE }, () => {
     const answers = [never];
     const c = await connected(t, anna, { token: tokenOf(anna, { exp: now() + 3 }), getToken: () => answers.shift() ?? Promise.resolve(tokenOf(anna)) });
     const expired = await c.heard.connecting.one((context) => context.code === 3005, KEEPER);
-    assert.equal(expired.reason, "expired");
+    assert.equal(expired.reason, "connection expired");
     await c.heard.connected.first(2);
   });
 

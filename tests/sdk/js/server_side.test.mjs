@@ -164,12 +164,13 @@ describe("subscribed by the API", { concurrency: SIDE_BY_SIDE }, () => {
     assert.deepEqual(data(c, channel), [3, 4, 5, 6]);
   });
 
-  test("expire_at ends it", { timeout: KEEPER }, async (t) => {
+  test("expire_at ends its connection with 3006, and it is gone after the reconnect where the client may not have it", { timeout: KEEPER }, async (t) => {
     const c = await connected(t);
-    const channel = channelOf("chat");
+    const channel = channelOf("token");
     await api("subscribe", { user: c.user, channel, expire_at: now() + 2 });
     await there(c, channel);
-    await c.heard.unsubscribed.one(of(channel), KEEPER);
+    await c.heard.connecting.one(({ code }) => code === 3006, KEEPER);
+    await c.heard.unsubscribed.one(of(channel));
     assert.deepEqual((await api("presence", { channel })).presence, {});
   });
 

@@ -28,6 +28,8 @@ const page = (tab) => `<!doctype html><title>tab ${tab}</title><script>${sdk}</s
 const { context, stop } = await startChromium(executablePath);
 let code = 0;
 try {
+  // Chromium asks before a page talks to this machine of which it does not know that it comes from there, as of one that is played here.
+  await context.grantPermissions(["local-network-access"], { origin: stack.web_origin });
   await context.route("**/tab-*.html", (route) => {
     const tab = new URL(route.request().url()).pathname.match(/\d+/)[0];
     return route.fulfill({ contentType: "text/html", body: page(tab) });
@@ -40,17 +42,23 @@ try {
     await opened.goto(`${stack.web_origin}/tab-${tab}.html`);
     tabs.push(opened);
   }
-  const all = (test, argument) => Promise.all(tabs.map((tab) => tab.waitForFunction(test, argument, { timeout: PATIENCE, polling: 100 })));
-  await all(() => window.recoveries.length === 1);
+  const all = async (what, test) => {
+    const waited = await Promise.allSettled(tabs.map((tab) => tab.waitForFunction(test, undefined, { timeout: PATIENCE, polling: 100 })));
+    const missing = waited.flatMap(({ status }, index) => (status === "rejected" ? [index] : []));
+    if (missing.length === 0) return;
+    const state = await tabs[missing[0]].evaluate(() => ({ state: window.state, recoveries: window.recoveries, numbers: window.numbers.length }));
+    throw new Error(`${what}: not in ${missing.length} tabs, such as ${JSON.stringify(state)}`);
+  };
+  await all("subscribed", () => window.recoveries.length === 1);
   await publishAll(channel, range(20));
-  await all(() => window.numbers.length === 20);
+  await all("published", () => window.numbers.length === 20);
   await context.setOffline(true);
-  await all(() => window.state === "connecting");
+  await all("offline", () => window.state === "connecting");
   await publishAll(channel, range(30, 21));
   await context.setOffline(false);
-  await all(() => window.recoveries.length === 2);
+  await all("recovered", () => window.recoveries.length === 2);
   await publishAll(channel, range(20, 51));
-  await all(() => window.numbers.at(-1) === 70);
+  await all("published again", () => window.numbers.at(-1) === 70);
   for (const [index, tab] of tabs.entries()) {
     const { numbers, recoveries } = await tab.evaluate(() => ({ numbers: window.numbers, recoveries: window.recoveries }));
     if (JSON.stringify(numbers) !== JSON.stringify(range(70))) throw new Error(`tab ${index + 1} has ${numbers}`);
