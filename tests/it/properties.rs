@@ -17,7 +17,6 @@ use crate::{
     gateway::{
         cloud::{Cloud, Weathers},
         dynamo::Mutation,
-        frames::frame,
         oracle::{Report, look},
         schedule::Schedule,
         sdk::{Sdk, Seen, Wanted},
@@ -29,7 +28,7 @@ use crate::{
 use signalbox_publishing::PostError;
 
 /// A namespace of each kind.
-const CHANNELS: &str = r#"{
+pub(crate) const CHANNELS: &str = r#"{
     "client": {"stale_close_delay": "10s"},
     "channel": {"namespaces": [
         {"name": "chat", "history_size": 300, "history_ttl": "10m", "force_positioning": true, "force_recovery": true,
@@ -238,7 +237,7 @@ async fn healed(cloud: &Cloud) {
 }
 
 /// Breaks a rule that is a condition or a part of a request to DynamoDB.
-type Rule = fn(&str, &mut Value);
+pub(crate) type Rule = fn(&str, &mut Value);
 
 fn replace(body: &mut Value, name: &str, from: &str, to: &str) {
     if let Some(text) = body[name].as_str().filter(|text| text.contains(from)) {
@@ -493,16 +492,8 @@ fn p11_frames_that_api_gateway_does_not_take_leave_no_row() {
         }
         cloud.settled().await;
         assert!(!cloud.sockets.is_alive("C="));
-        assert_eq!(rows_of_connections(&cloud), Vec::<String>::new());
+        assert_eq!(cloud.rows_of_connections(), Vec::<String>::new());
     });
-}
-
-/// Items that a connection has.
-fn rows_of_connections(cloud: &Cloud) -> Vec<String> {
-    let items = cloud.dynamo.items();
-    let keys =
-        items.iter().map(|item| format!("{} {}", item["pk"]["S"].as_str().unwrap(), item["sk"]["S"].as_str().unwrap()));
-    keys.filter(|key| ["conn#", "ch#", "user#", "addr#"].iter().any(|of| key.starts_with(of))).collect()
 }
 
 #[test]
@@ -529,7 +520,7 @@ fn p6_rows_of_connections_that_went_without_a_word_vanish() {
         // API Gateway gives up a silent socket after ten minutes, and the keeper comes round in eight
         tokio::time::sleep(Duration::from_mins(20)).await;
         cloud.settled().await;
-        assert_eq!(rows_of_connections(&cloud), Vec::<String>::new());
+        assert_eq!(cloud.rows_of_connections(), Vec::<String>::new());
         assert!(!cloud.sockets.is_alive("silent="));
     });
 }
@@ -547,10 +538,10 @@ fn p6_without_a_keeper_rows_vanish_within_their_ttl() {
         assert!(cloud.publish("room:a", &payload(0, 0)).await.is_some());
         client.lose_network(false);
         client.disconnect();
-        assert_ne!(rows_of_connections(&cloud), Vec::<String>::new());
+        assert_ne!(cloud.rows_of_connections(), Vec::<String>::new());
         tokio::time::sleep(Duration::from_mins(131)).await;
         cloud.dynamo.sweep();
-        assert_eq!(rows_of_connections(&cloud), Vec::<String>::new());
+        assert_eq!(cloud.rows_of_connections(), Vec::<String>::new());
     });
 }
 
@@ -760,36 +751,5 @@ fn p10_rows_are_read_no_faster_than_they_are_posted_to() {
         assert!(pages >= ROWS / PAGE && most <= MOST, "{pages} pages, {most} rows ahead of the posts");
         let at_once = cloud.sockets.most_in_flight();
         assert!(at_once <= 128, "{at_once} posts at once");
-    });
-}
-
-/// What a session of frames has to leave behind: an answer to each, or a closed socket; no error, no row.
-#[test]
-fn p11_any_frame_gets_an_answer_or_an_end() {
-    let sessions = (proptest::collection::vec(frame(), 1..14), proptest::bool::weighted(0.85));
-    check("frames", 25, sessions, |schedule, (frames, connected)| async move {
-        let cloud = Cloud::new(&schedule, CHANNELS);
-        cloud.start_workers();
-        let mut sockets = 0;
-        let mut id = String::new();
-        for frame in &frames {
-            if !cloud.sockets.is_alive(&id) {
-                sockets += 1;
-                id = format!("C{sockets}=");
-                cloud.sockets.open_as(&id, ORIGIN).await;
-                if connected {
-                    cloud.sockets.run(&id, &connect_command(1, &token("u0"))).await;
-                }
-            }
-            let before = cloud.sockets.lines(&id).len();
-            cloud.sockets.send(&id, frame);
-            cloud.settled().await;
-            let answered = cloud.sockets.lines(&id).len() > before;
-            assert!(answered || !cloud.sockets.is_alive(&id), "nothing came of {frame:?}");
-        }
-        cloud.sockets.close(&id, 1000);
-        cloud.settled().await;
-        assert_eq!(cloud.sockets.surfaced(), Vec::<String>::new());
-        assert_eq!(rows_of_connections(&cloud), Vec::<String>::new());
     });
 }

@@ -188,6 +188,21 @@ impl Sockets {
         frames.flat_map(|posted| posted.frame.split('\n')).map(|line| serde_json::from_str(line).unwrap()).collect()
     }
 
+    /// Frames that have arrived so far, anywhere.
+    pub(crate) fn posts_so_far(&self) -> usize {
+        self.state().posts.len()
+    }
+
+    /// Lines that arrived after that many frames, and where.
+    pub(crate) fn lines_after(&self, posts: usize) -> Vec<(String, Value)> {
+        let state = self.state();
+        let lines = |posted: &Posted| {
+            let lines = posted.frame.split('\n').map(|line| serde_json::from_str(line).unwrap());
+            lines.map(|line| (posted.connection_id.clone(), line)).collect::<Vec<_>>()
+        };
+        state.posts.iter().skip(posts).flat_map(lines).collect()
+    }
+
     pub(crate) fn surfaced(&self) -> Vec<String> {
         self.state().surfaced.clone()
     }
