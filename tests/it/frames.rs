@@ -22,7 +22,7 @@ use crate::{
         schedule::Schedule,
         seeds::{check, notices},
     },
-    properties::{CHANNELS, Rule},
+    properties::{CHANNELS, Rule, keeps, row_stays},
     world::{ORIGIN, connect_command, token},
 };
 
@@ -139,25 +139,9 @@ fn p11_notices_what_is_broken() {
         ),
         (
             "the list of a user's connections is forgotten when one goes",
-            Broken::Request(|operation, body| {
-                let requests = body.pointer_mut("/RequestItems/connections").filter(|_| operation == "BatchWriteItem");
-                for request in requests.and_then(|requests| requests.as_array_mut()).into_iter().flatten() {
-                    let pk = request.pointer_mut("/DeleteRequest/Key/pk/S");
-                    if let Some(pk) = pk.filter(|pk| pk.as_str().is_some_and(|pk| pk.starts_with("user#"))) {
-                        *pk = "nothing".into();
-                    }
-                }
-            }),
+            Broken::Request(|_, body| keeps(body, "user#")),
         ),
-        (
-            "a subscription's row is not deleted",
-            Broken::Request(|operation, body| {
-                let pk = body.pointer_mut("/Key/pk/S").filter(|_| operation == "DeleteItem");
-                if let Some(pk) = pk.filter(|pk| pk.as_str().is_some_and(|pk| pk.starts_with("ch#"))) {
-                    *pk = "nothing".into();
-                }
-            }),
-        ),
+        ("a subscription's row is not deleted", Broken::Request(row_stays)),
     ];
     for (what, broken) in broken {
         notices(what, 20, conversation(), move |schedule, sent| answered(schedule, sent, broken));
