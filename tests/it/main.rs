@@ -10,6 +10,7 @@ mod flow_expiry;
 mod flow_publish;
 mod flow_status;
 mod flow_subscribe;
+mod frames;
 mod gateway;
 mod model;
 mod properties;

@@ -17,8 +17,10 @@ use tokio::time::Instant;
 use crate::{
     gateway::{
         cloud::{Cloud, Truth},
-        schedule::{Death, Plan, Schedule},
+        dynamo::Mutation,
+        schedule::{Death, Plan, Schedule, panic_message},
     },
+    properties::{Rule, lets_go, never_behind, two_deliver, unknown_to_the_keeper},
     world::{ORIGIN, TOKEN_SECRET, connect_command, socket_event, token},
 };
 
@@ -95,8 +97,15 @@ impl Victim {
 }
 
 /// Two publish and one subscribes; then whatever was left behind is healed. True when the victim died.
-async fn interleaving(schedule: Schedule, plan: Plan, victim: Victim, stalls: bool) -> (Plan, bool) {
+async fn interleaving(
+    schedule: Schedule,
+    plan: Plan,
+    victim: Victim,
+    stalls: bool,
+    broken: Option<Rule>,
+) -> (Plan, bool) {
     let cloud = Cloud::new(&schedule, CHANNELS);
+    cloud.dynamo.set_mutation(broken.map(|rule| Arc::new(rule) as Mutation));
     cloud.sockets.open_as("S=", ORIGIN).await;
     cloud.sockets.run("S=", &connect_command(1, &token("s"))).await;
     schedule.follow(plan);
@@ -132,8 +141,14 @@ async fn interleaving(schedule: Schedule, plan: Plan, victim: Victim, stalls: bo
     (plan, died)
 }
 
-/// All interleavings within bounds: how many there were, and whether the victim died in one of them.
-fn all_interleavings(victim: Victim, interruptions: usize, stalls: usize) -> (usize, bool) {
+/// All interleavings within bounds: how many there were, and whether the victim died in one of them. The first one that went wrong is
+/// the error.
+fn explore(
+    victim: Victim,
+    interruptions: usize,
+    stalls: usize,
+    broken: Option<Rule>,
+) -> Result<(usize, bool), (Plan, String)> {
     let mut plan = Some(Plan::new(interruptions, stalls, Duration::from_secs(12)));
     let (mut count, mut died) = (0, false);
     while let Some(this) = plan {
@@ -142,15 +157,20 @@ fn all_interleavings(victim: Victim, interruptions: usize, stalls: usize) -> (us
         let run = std::panic::catch_unwind(std::panic::AssertUnwindSafe(|| {
             runtime.block_on(async {
                 let schedule = Schedule::new(0, false);
-                schedule.run(interleaving(schedule.clone(), this, victim, stalls > 0)).await
+                schedule.run(interleaving(schedule.clone(), this, victim, stalls > 0, broken)).await
             })
         }));
-        let Ok((followed, dead)) = run else { panic!("{victim:?}, {told:?}") };
+        let (followed, dead) = run.map_err(|panic| (told, panic_message(panic.as_ref())))?;
         died |= dead;
         count += 1;
         plan = followed.next();
     }
-    (count, died)
+    Ok((count, died))
+}
+
+/// All of them go well.
+fn all_interleavings(victim: Victim, interruptions: usize, stalls: usize) -> (usize, bool) {
+    explore(victim, interruptions, stalls, None).unwrap_or_else(|(plan, why)| panic!("{why}: {victim:?}, {plan:?}"))
 }
 
 fn interruptions() -> usize {
@@ -188,6 +208,32 @@ fn a_request_that_takes_longer_than_the_lease_leaves_no_gap_and_no_swap() {
     let (count, _) = all_interleavings(Victim::Nobody, interruptions() - 1, 1);
     println!("{count} interleavings");
     assert!(count > 20, "{count}");
+}
+
+/// Each of these is broken on purpose, and one of the interleavings goes wrong.
+#[test]
+fn some_interleaving_notices_when_a_rule_is_broken() {
+    let first_request = Victim::Publisher(Death { gate: 0, after: true });
+    let rules: [(&str, Victim, usize, Rule); 5] = [
+        ("a deliverer lets go although something was appended", Victim::Nobody, 0, lets_go),
+        ("two may deliver at once", Victim::Nobody, 0, two_deliver),
+        ("a row is ready as if nothing had been published meanwhile", Victim::Nobody, 0, never_behind),
+        ("the keeper does not learn what is pending", first_request, 0, unknown_to_the_keeper),
+        ("whoever comes too late writes over the tombstone", Victim::Nobody, 1, |_, body| {
+            let put = if body["Item"].is_null() { body.pointer_mut("/TransactItems/0/Put") } else { Some(body) };
+            if let Some(put) =
+                put.filter(|put| put["Item"]["pk"]["S"].as_str().is_some_and(|pk| pk.starts_with("log#")))
+            {
+                put["ConditionExpression"] = json!("attribute_exists(pk) OR attribute_not_exists(pk)");
+            }
+        }),
+    ];
+    for (rule, victim, stalls, broken) in rules {
+        // a stall is an interruption of its own
+        let found = explore(victim, 1 - stalls, stalls, Some(broken));
+        let (plan, why) = found.expect_err(rule);
+        println!("{rule}: {why}, {plan:?}");
+    }
 }
 
 /// The same against a DynamoDB API over HTTP, whose requests are really under way at once.

@@ -269,6 +269,27 @@ impl Cloud {
         }
     }
 
+    /// Keys of the items that connections have.
+    pub(crate) fn rows_of_connections(&self) -> Vec<String> {
+        let text = |item: &Value, name: &str| item[name]["S"].as_str().unwrap().to_owned();
+        let items = self.dynamo.items();
+        let keys = items.iter().map(|item| format!("{} {}", text(item, "pk"), text(item, "sk")));
+        keys.filter(|key| ["conn#", "ch#", "user#", "addr#"].iter().any(|of| key.starts_with(of))).collect()
+    }
+
+    /// Breaks `$default` on purpose: it fails where a frame is like that.
+    pub(crate) fn fail_frames(&self, like: fn(&str) -> bool) {
+        let routes = self.routes();
+        let whole = routes.default;
+        let default: Route = Arc::new(move |event| {
+            if event.body.as_deref().is_some_and(like) {
+                return Box::pin(async { anyhow::bail!("broken on purpose") });
+            }
+            whole(event)
+        });
+        self.sockets.set_routes(Routes { default, ..routes });
+    }
+
     /// The publications of a channel by their offsets, `None` for a tombstone, and its top and epoch.
     pub(crate) async fn truth(&self, channel: &str) -> Truth {
         let namespace = self.namespace(channel);

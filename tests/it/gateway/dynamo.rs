@@ -36,6 +36,9 @@ pub(crate) struct DynamoWeather {
 /// Changes a request before it is done: how a test breaks a rule on purpose, to see that a property notices.
 pub(crate) type Mutation = Arc<dyn Fn(&str, &mut Value) + Send + Sync>;
 
+/// Changes the answer to a request, for the same.
+pub(crate) type Lie = Arc<dyn Fn(&str, &Value, &mut Value) + Send + Sync>;
+
 #[derive(Clone)]
 pub(crate) struct Dynamo {
     database: Database,
@@ -47,6 +50,7 @@ pub(crate) struct Dynamo {
 struct Settings {
     weather: DynamoWeather,
     mutation: Option<Mutation>,
+    lie: Option<Lie>,
 }
 
 impl std::fmt::Debug for Dynamo {
@@ -128,6 +132,10 @@ impl Dynamo {
         self.settings.lock().unwrap().mutation = mutation;
     }
 
+    pub(crate) fn set_lie(&self, lie: Lie) {
+        self.settings.lock().unwrap().lie = Some(lie);
+    }
+
     /// Removes what is over its TTL, which DynamoDB does late.
     pub(crate) fn sweep(&self) -> usize {
         self.database.sweep_ttl().unwrap()
@@ -196,12 +204,23 @@ impl Dynamo {
             return Ok((400, conflict(&operation, &body)));
         }
         let mut body = body;
-        let mutation = self.settings.lock().unwrap().mutation.clone();
+        let (mutation, lie) = {
+            let settings = self.settings.lock().unwrap();
+            (settings.mutation.clone(), settings.lie.clone())
+        };
         if let Some(mutation) = mutation {
             mutation(&operation, &mut body);
         }
+        let asked = lie.is_some().then(|| body.clone());
         let answer = match self.answer(&operation, body) {
-            Ok(text) => (200, text),
+            Ok(mut text) => {
+                if let Some((lie, asked)) = lie.zip(asked) {
+                    let mut answer = serde_json::from_str(&text).expect("an answer is JSON");
+                    lie(&operation, &asked, &mut answer);
+                    text = answer.to_string();
+                }
+                (200, text)
+            }
             Err(error) => {
                 self.schedule.note(|| format!("  … {error}"));
                 (error.status_code(), error.to_json())

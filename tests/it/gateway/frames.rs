@@ -7,6 +7,8 @@ use proptest::{
 };
 use serde_json::{Map, Value, json};
 
+use crate::world::token;
+
 const COMMANDS: [&str; 13] = [
     "connect",
     "subscribe",
@@ -72,11 +74,14 @@ fn line() -> impl Strategy<Value = String> {
 /// What the SDKs may send, or almost.
 fn right() -> impl Strategy<Value = String> {
     let channel = select(CHANNELS.as_slice());
-    (1..9_u32, 0..14_usize, channel, json_value(), any::<bool>(), 0..4_u64).prop_map(
+    (1..9_u32, 0..15_usize, channel, json_value(), any::<bool>(), 0..4_u64).prop_map(
         |(id, which, channel, data, flag, offset)| {
             let subscribe = |request: Value| json!({"id": id, "subscribe": request});
             let command = match which {
                 0 => json!({"id": id, "connect": {"name": "js"}}),
+                14 => json!({"id": id, "connect": {"token": token("u9"), "subs": {
+                    channel: {"recover": flag, "offset": offset},
+                }}}),
                 1 => subscribe(json!({"channel": channel, "flag": 1})),
                 2 => {
                     subscribe(json!({"channel": channel, "recover": true, "offset": offset, "epoch": "xyz", "flag": 3}))

@@ -27,7 +27,7 @@ pub(crate) struct Report {
 /// P1 and P2 for one client and channel: every publication after its position in the order of the stream, unless it was told that
 /// something is missing. `live`: the client is subscribed now, so it has everything.
 ///
-/// `skips` says which publications the client has filtered out.
+/// `skips` says which publications the client has filtered out: it must not get them.
 pub(crate) fn look(
     who: &str,
     moments: &[Moment],
@@ -82,6 +82,9 @@ pub(crate) fn look(
                 let Some((epoch, at)) = &mut position else {
                     return Err(format!("{who}: a publication before the subscription: {offset}"));
                 };
+                if skips(*offset, data) {
+                    return Err(format!("{who}: {offset} should have been filtered out: {data}"));
+                }
                 if *epoch == truth.epoch {
                     match truth.entries.get(offset) {
                         Some(Some(published)) if published != data => {

@@ -53,6 +53,17 @@ pub(crate) enum Scripted {
     Delay(Duration),
 }
 
+/// How the functions post: for what is broken on purpose.
+#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
+pub(crate) enum Sender {
+    #[default]
+    Usual,
+    /// Posts again what was not answered.
+    Insists,
+    /// Does not wait for an answer.
+    Forgets,
+}
+
 /// Who holds the other end.
 pub(crate) trait Peer: Send + Sync {
     fn received(&self, connection_id: &str, frame: &str);
@@ -94,7 +105,10 @@ struct State {
     sockets: BTreeMap<String, Socket>,
     next: usize,
     scripts: HashMap<String, VecDeque<Scripted>>,
+    sender: Sender,
     posts: Vec<Posted>,
+    /// Posts that were begun, whatever came of them.
+    tried: Vec<Posted>,
     /// Errors of functions that API Gateway would have shown to a client.
     surfaced: Vec<String>,
     in_flight: usize,
@@ -159,9 +173,22 @@ impl Sockets {
         Gateway::Recorded(Arc::new(Recorded::played(move |id, frame| {
             let this = this.clone();
             Box::pin(async move {
+                let sender = this.state().sender;
                 let answer = async {
                     match frame {
-                        Some(frame) => this.post(&id, &frame).await,
+                        Some(frame) if sender == Sender::Forgets => {
+                            let (later, id) = (this.clone(), id.clone());
+                            this.0.schedule.spawn(format!("post later {id}"), None, async move {
+                                let ms = later.0.schedule.draw(|rng| rng.u64(..3_000));
+                                tokio::time::sleep(Duration::from_millis(ms)).await;
+                                let _ = later.post(&id, &frame).await;
+                            });
+                            Ok(())
+                        }
+                        Some(frame) => match this.post(&id, &frame).await {
+                            Err(PostError::Unanswered(_)) if sender == Sender::Insists => this.post(&id, &frame).await,
+                            posted => posted,
+                        },
                         None => this.delete(&id).await,
                     }
                 };
@@ -176,6 +203,15 @@ impl Sockets {
         self.state().scripts.entry(connection_id.to_owned()).or_default().extend(next);
     }
 
+    pub(crate) fn set_sender(&self, sender: Sender) {
+        self.state().sender = sender;
+    }
+
+    /// Frames that somebody tried to post to a connection.
+    pub(crate) fn tried(&self, connection_id: &str) -> Vec<Posted> {
+        self.state().tried.iter().filter(|tried| tried.connection_id == connection_id).cloned().collect()
+    }
+
     /// Frames that arrived, in order.
     pub(crate) fn posts(&self) -> Vec<Posted> {
         self.state().posts.clone()
@@ -186,6 +222,21 @@ impl Sockets {
         let state = self.state();
         let frames = state.posts.iter().filter(|posted| posted.connection_id == connection_id);
         frames.flat_map(|posted| posted.frame.split('\n')).map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+
+    /// Frames that have arrived so far, anywhere.
+    pub(crate) fn posts_so_far(&self) -> usize {
+        self.state().posts.len()
+    }
+
+    /// Lines that arrived after that many frames, and where.
+    pub(crate) fn lines_after(&self, posts: usize) -> Vec<(String, Value)> {
+        let state = self.state();
+        let lines = |posted: &Posted| {
+            let lines = posted.frame.split('\n').map(|line| serde_json::from_str(line).unwrap());
+            lines.map(|line| (posted.connection_id.clone(), line)).collect::<Vec<_>>()
+        };
+        state.posts.iter().skip(posts).flat_map(lines).collect()
     }
 
     pub(crate) fn surfaced(&self) -> Vec<String> {
@@ -424,6 +475,15 @@ impl Sockets {
         });
     }
 
+    /// The client closes its socket; waits until `$disconnect` is through, where the weather lets it run.
+    pub(crate) async fn close_and_wait(&self, id: &str) {
+        self.close(id, 1000);
+        let name = format!("invoke disconnect {id}");
+        while self.0.schedule.names().contains(&name) {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+    }
+
     /// The client's network goes away: nobody is told.
     pub(crate) fn vanish(&self, id: &str) {
         if let Some(socket) = self.state().sockets.get_mut(id)
@@ -467,6 +527,8 @@ impl Sockets {
         let _counted = InFlight::new(self);
         let schedule = &self.0.schedule;
         let after = schedule.gate(|| format!("post {id}")).await;
+        let tried = Posted { connection_id: id.to_owned(), frame: text.clone(), at: Instant::now() };
+        self.state().tried.push(tried);
         let scripted = self.state().scripts.get_mut(id).and_then(VecDeque::pop_front);
         match scripted {
             Some(Scripted::Fail(error)) => return Err(error),
