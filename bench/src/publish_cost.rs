@@ -30,6 +30,7 @@ struct Order {
     channel: String,
     key: Option<String>,
     version: Option<u64>,
+    delta: bool,
     plain: bool,
 }
 
@@ -43,8 +44,9 @@ struct Done {
 pub(crate) async fn run() -> anyhow::Result<()> {
     let (sink, database) = (Sink::start().await?, Database::start().await?);
     let environment = Environment::new(database.proxied(), sink.endpoint())?;
-    for (n, channel) in ["stream:cost", "ephemeral:cost"].into_iter().enumerate() {
-        subscribers(&environment, &sink, (n * SUBSCRIBERS, SUBSCRIBERS), channel, false).await?;
+    let channels = [("stream:cost", false), ("scores:cost", true), ("ephemeral:cost", false)];
+    for (n, (channel, delta)) in channels.into_iter().enumerate() {
+        subscribers(&environment, &sink, (n * SUBSCRIBERS, SUBSCRIBERS), channel, delta).await?;
     }
     database.delay(ROUND_TRIP).await?;
     let mut publisher = Child::start(&["publisher"], &environment.variables())?;
@@ -54,6 +56,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
     for publisher in [&mut publisher, &mut second] {
         tell(publisher, &Order { plain: true, ..order("stream:cost") }).await?;
         tell(publisher, &order("stream:cost")).await?;
+        tell(publisher, &order("scores:cost")).await?;
     }
     say(
         "| publication | round trips before the first post | in all | requests | write units | of the index | read units |\n|---|---|---|---|---|---|---|",
@@ -65,6 +68,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         ("the same key again", Order { key: Some("key".to_owned()), ..order("stream:cost") }),
         ("with a version", Order { version: Some(7), ..order("stream:cost") }),
         ("an older version", Order { version: Some(6), ..order("stream:cost") }),
+        ("as a delta, to subscribers who want it", Order { delta: true, ..order("scores:cost") }),
         ("without history", order("ephemeral:cost")),
         ("the first of a channel without subscribers", order("stream:empty")),
     ];
@@ -179,7 +183,7 @@ pub(crate) async fn publish() -> anyhow::Result<()> {
         if order.plain {
             plain(channel, &log).await?;
         } else {
-            let options = Options { idempotency_key: order.key, version: order.version, ..Options::default() };
+            let options = Options { idempotency_key: order.key, version: order.version, delta: order.delta };
             channel.publish(payload(1), &options).await?;
         }
         answer(&json!(Done { begun_us, ended_us: now_us() }));

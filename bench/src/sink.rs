@@ -2,7 +2,8 @@
 
 use std::{
     cell::{Cell, RefCell},
-    collections::HashMap,
+    collections::{HashMap, HashSet},
+    hash::{DefaultHasher, Hash as _, Hasher as _},
     rc::Rc,
     time::Duration,
 };
@@ -31,8 +32,12 @@ pub(crate) struct Arrived {
     pub(crate) bytes: u64,
     /// Publications in them.
     pub(crate) publications: u64,
-    /// Publications whose offset was not the one after the connection's last.
+    /// Publications whose offset was not above the connection's last: swapped, or there twice.
     pub(crate) out_of_order: u64,
+    /// Different sequences of offsets and payloads among the connections: 1 where all got the same in the same order.
+    pub(crate) sequences: u64,
+    /// Different `"n"` in the publications' data that one connection got.
+    pub(crate) distinct: u64,
     /// Connections that got at least one publication.
     pub(crate) connections: u64,
     /// Fewest and most publications of one connection.
@@ -56,12 +61,17 @@ struct Connection {
     last: u64,
     publications: u64,
     frames: u64,
+    /// Of every offset and `"n"`, in the order of their arrival.
+    sequence: DefaultHasher,
 }
 
 #[derive(Debug, Default)]
 struct Book {
     arrived: Arrived,
     connections: HashMap<String, Connection>,
+    /// The connection of which each `"n"` is kept: the sequences tell whether the others got the same.
+    witness: Option<String>,
+    witnessed: HashSet<u64>,
     latencies_ms: Vec<f64>,
 }
 
@@ -83,9 +93,16 @@ impl Book {
         let Some(connection) = self.connections.get_mut(id) else { return };
         for line in lines {
             publications += 1;
-            if let Some(offset) = number_after(line, "\"offset\":") {
-                self.arrived.out_of_order += u64::from(offset != connection.last + 1);
+            let (offset, n) = (number_after(line, "\"offset\":"), number_after(line, "\"n\":"));
+            (offset, n).hash(&mut connection.sequence);
+            if let Some(offset) = offset {
+                // a place may be skipped: nothing was published there
+                self.arrived.out_of_order += u64::from(offset <= connection.last);
                 connection.last = offset;
+            }
+            if self.witness.as_deref().is_none_or(|witness| witness == id) {
+                self.witness.get_or_insert_with(|| id.to_owned());
+                self.witnessed.extend(n);
             }
             if let Some(at) = number_after(line, "\"at\":") {
                 self.latencies_ms.push(float(now.saturating_sub(at)) / 1000.0);
@@ -103,6 +120,10 @@ impl Book {
     fn arrived(&self) -> Arrived {
         let mut arrived = self.arrived.clone();
         arrived.connections = self.connections.len() as u64;
+        let sequences: HashSet<u64> =
+            self.connections.values().map(|connection| connection.sequence.finish()).collect();
+        arrived.sequences = sequences.len() as u64;
+        arrived.distinct = self.witnessed.len() as u64;
         let publications = || self.connections.values().map(|connection| connection.publications);
         (arrived.least, arrived.most) = (publications().min().unwrap_or(0), publications().max().unwrap_or(0));
         let mut frames: Vec<u64> = self.connections.values().map(|connection| connection.frames).collect();
@@ -120,9 +141,26 @@ impl Book {
     fn reset(&mut self) {
         self.arrived = Arrived::default();
         self.latencies_ms.clear();
+        self.witness = None;
+        self.witnessed.clear();
         for connection in self.connections.values_mut() {
             *connection = Connection { last: connection.last, ..Connection::default() };
         }
+    }
+}
+
+impl Arrived {
+    /// Fails unless each of so many connections got each of so many publications, once, in one order that is everybody's.
+    pub(crate) fn is_complete_and_in_order(&self, publications: u64, connections: u64) -> anyhow::Result<()> {
+        let Self { least, most, distinct, out_of_order, sequences, .. } = *self;
+        anyhow::ensure!(self.connections == connections, "{} of {connections} connections got any", self.connections);
+        anyhow::ensure!(
+            (least, most, distinct) == (publications, publications, publications),
+            "of {publications} publications a connection got {least} to {most}, {distinct} different ones"
+        );
+        anyhow::ensure!(out_of_order == 0, "{out_of_order} publications out of order, or twice");
+        anyhow::ensure!(sequences == 1, "{sequences} different orders");
+        Ok(())
     }
 }
 
@@ -162,6 +200,10 @@ async fn handle(request: Request<Incoming>, book: Rc<RefCell<Book>>, delay: Rc<C
     if let Some(milliseconds) = path.strip_prefix("/delay/").and_then(|number| number.parse().ok()) {
         delay.set(Duration::from_millis(milliseconds));
         return serve::answer(200, "null");
+    }
+    if path == "/publications" {
+        let publications = book.borrow().arrived.publications;
+        return serve::answer(200, publications.to_string());
     }
     let arrived = book.borrow().arrived();
     match path {
@@ -209,14 +251,15 @@ impl Sink {
 
     /// Waits until so many publications have arrived, or nothing has for two seconds.
     pub(crate) async fn wait_for(&self, publications: u64) -> anyhow::Result<Arrived> {
-        let mut quiet = 0;
-        let mut before = 0;
+        let (mut quiet, mut before) = (0, 0);
+        // the sink shares the machine with whoever is measured: it counts first, and looks closely once
+        let count = format!("http://{}/publications", self.address);
         loop {
-            let arrived = self.arrived().await?;
-            quiet = if arrived.publications == before { quiet + 1 } else { 0 };
-            before = arrived.publications;
-            if arrived.publications >= publications || quiet >= 100 {
-                return Ok(arrived);
+            let arrived = self.http.ask(&count).await?.as_u64().unwrap_or(0);
+            quiet = if arrived == before { quiet + 1 } else { 0 };
+            before = arrived;
+            if arrived >= publications || quiet >= 100 {
+                return self.arrived().await;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
         }

@@ -3,7 +3,6 @@
 
 use std::time::Duration;
 
-use anyhow::ensure;
 use serde_json::json;
 use tokio::{task::JoinSet, time::Instant};
 
@@ -44,8 +43,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     say(&format!("| last arrival after the last publication, ms | {late:.0} |"));
     say(&format!("| CPU seconds of the publishers | {:.1} |", publisher["cpu_s"].as_f64().unwrap_or(0.0)));
     say("");
-    ensure!(arrived.publications == all && arrived.out_of_order == 0, "not every one complete and in order");
-    ensure!(arrived.least == publications as u64, "a subscriber lacks publications");
+    arrived.is_complete_and_in_order(publications as u64, count as u64)?;
     // the anchor is what it would be without batches: a frame for each publication
     let ratio = float(arrived.frames_median) / float(publications as u64);
     target("frames / publications (a frame each without batches)", ratio, Target::AtMost(1.0));

@@ -51,8 +51,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
                 ensure!(arrived.publications == wanted, "{kind}: {} of {wanted} arrived", arrived.publications);
                 let per_second = float(count as u64) / (float(arrived.last_us - began) / 1e6);
                 if kind == "ordered" {
-                    ensure!(arrived.out_of_order == 0, "{} publications out of order", arrived.out_of_order);
-                    ensure!(arrived.least == count as u64, "a subscriber lacks publications");
+                    arrived.is_complete_and_in_order(count as u64, SUBSCRIBERS as u64)?;
                     ours.push(per_second);
                     batch.push(float(count as u64) / float(arrived.frames_median));
                 } else {

@@ -1,4 +1,4 @@
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use anyhow::Context as _;
 use aws_sdk_dynamodb::{
@@ -13,6 +13,13 @@ use crate::{
 
 /// Shards of the index that channels are in while something is pending or somebody delivers.
 pub const HELD_SHARDS: u32 = 16;
+
+/// How long a deliverer who was met is expected to be met again, milliseconds. A publication that expects one in vain is a round trip
+/// later.
+const BUSY: i64 = 500;
+
+/// Channels that an environment remembers having found busy.
+const REMEMBERED: usize = 1_000;
 
 /// A channel's head: where its stream stands and who delivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -66,7 +73,9 @@ pub(crate) fn head_key(channel: &str) -> Item {
 
 impl ConnectionTable {
     /// Takes the next offset, and the delivery too if nobody has it: one write where the channel is quiet, two where somebody
-    /// delivers, three where they have just let go.
+    /// delivers, three where they have just let go. An environment that met a deliverer a moment ago expects one, and writes once
+    /// where it is right, once more where it is not: the writes of a head are what limits a channel, and its partition counts those too
+    /// whose condition does not hold.
     ///
     /// `holder` must be new for every call: an attempt that the SDK repeated after a lost answer is recognised by it.
     pub async fn append(
@@ -93,6 +102,18 @@ impl ConnectionTable {
                 .expression_attribute_values(":until", number(until))
                 .expression_attribute_values(":now", number(now_ms))
         };
+        if self.is_busy(channel, now_ms) {
+            let held_by_another = send(|| {
+                append()
+                    .update_expression(format!("ADD #offset :one {set}, due_at = if_not_exists(due_at, :until)"))
+                    .condition_expression("attribute_exists(holder) AND lease_until >= :now")
+            });
+            if let Some(head) = held_by_another.await.context("append where somebody delivers")? {
+                self.note_busy(channel, Some(now_ms));
+                return Ok(Appended { head, held: false });
+            }
+            self.note_busy(channel, None);
+        }
         let first = send(|| {
             append()
                 .update_expression(format!(
@@ -118,7 +139,26 @@ impl ConnectionTable {
                 return Ok(Appended { head, held: true });
             }
         }
+        self.note_busy(channel, Some(now_ms));
         Ok(Appended { head, held: false })
+    }
+
+    /// Whether somebody else was delivering when this environment last appended, a moment ago.
+    fn is_busy(&self, channel: &str, now_ms: i64) -> bool {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.get(channel).is_some_and(|at| now_ms < at + BUSY)
+    }
+
+    fn note_busy(&self, channel: &str, at_ms: Option<i64>) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(at_ms) = at_ms else {
+            busy.remove(channel);
+            return;
+        };
+        if busy.len() >= REMEMBERED && !busy.contains_key(channel) {
+            busy.clear();
+        }
+        busy.insert(channel.to_owned(), at_ms);
     }
 
     /// Takes the delivery if nobody has it. The head as it then is, or `None`.

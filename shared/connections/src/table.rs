@@ -30,6 +30,8 @@ pub struct ConnectionTable {
     pub(crate) table: String,
     /// Channels noted in the registry by this environment, and when (unix seconds).
     pub(crate) noted: Arc<Mutex<HashMap<String, i64>>>,
+    /// Channels that this environment found somebody delivering in, and when (unix milliseconds).
+    pub(crate) busy: Arc<Mutex<HashMap<String, i64>>>,
 }
 
 /// Where the next page begins.
@@ -43,7 +45,7 @@ impl ConnectionTable {
     }
 
     pub(crate) fn with_client(client: Client, table: String) -> Self {
-        Self { client, table, noted: Arc::default() }
+        Self { client, table, noted: Arc::default(), busy: Arc::default() }
     }
 
     /// The items of a partition, read consistently.

@@ -35,8 +35,20 @@ const TOMBSTONES: u64 = 8;
 /// Batches for rows that are behind that are kept within a round: in a storm of reconnects many are behind at the same place.
 const BATCHES: usize = 64;
 
+/// Rows that are read at once: what they take stays small beside the posts to them, and while the next ones are read the last of these
+/// are still being posted to.
+pub(crate) const ROWS_AT_ONCE: u32 = 1000;
+
 /// A page of a channel's rows and where the next one begins.
 pub(crate) type Page = (Vec<Subscriber>, Option<PageStart>);
+
+/// The only publication of a first round, which spares reading it.
+#[derive(Debug)]
+pub(crate) struct Known {
+    pub(crate) entry: LogEntry,
+    /// What its delta is made against, where it is to be one.
+    pub(crate) before: Option<LogEntry>,
+}
 
 /// A delivery that this invocation holds.
 #[derive(Debug)]
@@ -117,6 +129,11 @@ impl Hold {
     /// Another offset was taken under the same hold.
     pub(crate) fn moved(self, head: &Head) -> Self {
         Self { top: head.offset, delivered: self.delivered.max(head.delivered), head: head.clone(), ..self }
+    }
+
+    /// Whether nothing else is pending.
+    pub(crate) fn is_only(&self, offset: u64) -> bool {
+        offset == self.top && offset == self.delivered + 1
     }
 
     fn lease(&self) -> MutexGuard<'_, Lease> {
@@ -205,7 +222,7 @@ impl Publisher {
     pub(crate) async fn deliver(
         &self,
         mut hold: Hold,
-        known: Option<LogEntry>,
+        known: Option<Known>,
         rows: Option<Page>,
     ) -> anyhow::Result<bool> {
         let result = self.deliver_rounds(&mut hold, known, rows).await;
@@ -219,7 +236,7 @@ impl Publisher {
     async fn deliver_rounds(
         &self,
         hold: &mut Hold,
-        mut known: Option<LogEntry>,
+        mut known: Option<Known>,
         mut rows: Option<Page>,
     ) -> anyhow::Result<bool> {
         let turn = Instant::now() + self.timing.turn;
@@ -295,11 +312,14 @@ impl Publisher {
     }
 
     /// What is after `delivered` up to `top`.
-    async fn pending(&self, hold: &Hold, known: Option<LogEntry>) -> anyhow::Result<Batch> {
-        let entries = match known {
-            Some(entry) if entry.offset == hold.top && entry.offset == hold.delivered + 1 => vec![entry],
-            _ => self.entries(&hold.channel, &hold.head, hold.delivered, hold.top, hold.stream.history_ttl).await?,
-        };
+    async fn pending(&self, hold: &Hold, known: Option<Known>) -> anyhow::Result<Batch> {
+        if let Some(Known { entry, before }) = known
+            && hold.is_only(entry.offset)
+        {
+            return Ok(Batch::new(&hold.channel, vec![entry], before));
+        }
+        let entries =
+            self.entries(&hold.channel, &hold.head, hold.delivered, hold.top, hold.stream.history_ttl).await?;
         self.batch(&hold.channel, &hold.head.epoch, hold.stream, entries).await
     }
 
@@ -322,8 +342,16 @@ impl Publisher {
     /// The publication before `offset`, which is what a subscriber holds who has everything up to there. `None` where that is not
     /// known for sure: entries expire one by one, in no order that DynamoDB promises, and a delta against an older one would be
     /// applied to the wrong document.
-    async fn document_before(&self, channel: &str, epoch: &str, offset: u64) -> anyhow::Result<Option<LogEntry>> {
+    pub(crate) async fn document_before(
+        &self,
+        channel: &str,
+        epoch: &str,
+        offset: u64,
+    ) -> anyhow::Result<Option<LogEntry>> {
         let mut to = offset - 1;
+        if to == 0 {
+            return Ok(None);
+        }
         // mostly it is the very place before
         for places in [1, TOMBSTONES] {
             let after = to.saturating_sub(places);
@@ -429,7 +457,7 @@ impl Publisher {
                 let Some(Place { shard, start, page }) = place else { return anyhow::Ok(None) };
                 let (rows, next) = match page {
                     Some(page) => page,
-                    None => self.table.subscribers(channel, shard, start, None).await?,
+                    None => self.table.subscribers(channel, shard, start, Some(ROWS_AT_ONCE)).await?,
                 };
                 let place = match next {
                     Some(start) => Some(Place { shard, start: Some(start), page: None }),

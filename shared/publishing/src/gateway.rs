@@ -1,17 +1,13 @@
 use std::{
     future::Future,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
 use aws_credential_types::provider::ProvideCredentials as _;
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
-use aws_smithy_runtime_api::client::identity::Identity;
 use aws_types::SdkConfig;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
@@ -19,6 +15,8 @@ use hyper_util::{
     rt::{TokioExecutor, TokioTimer},
 };
 use sha2::{Digest as _, Sha256};
+
+use crate::signature::Signer;
 
 /// Why a post failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -93,12 +91,10 @@ impl Gateway {
 
 /// API Gateway's `@connections` over one keep-alive pool, signed with SigV4.
 ///
-/// The SDK's client spends three times the CPU on a post, and posts are what a fan-out consists of (docs/adr/0004).
+/// The SDK's client spends several times the CPU on a post, and posts are what a fan-out consists of (docs/adr/0004).
 #[derive(Debug, Clone)]
 pub struct ApiGateway {
-    endpoint: String,
-    region: String,
-    identity: Identity,
+    signer: Arc<Signer>,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
@@ -123,16 +119,14 @@ impl ApiGateway {
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(50))
             .build(https);
-        Ok(Self {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            region: aws.region().map(|region| region.as_ref().to_owned()).unwrap_or_default(),
-            identity: credentials.into(),
-            client,
-        })
+        let region = aws.region().map(AsRef::as_ref).unwrap_or_default();
+        Ok(Self { signer: Arc::new(Signer::new(endpoint, region, credentials)?), client })
     }
 
     async fn send(&self, method: Method, connection_id: &str, frame: &Frame) -> Result<(), PostError> {
-        let request = self.signed(method, connection_id, frame).map_err(|e| PostError::Refused(format!("{e:#}")))?;
+        let body = Full::new(frame.bytes.clone());
+        let request = self.signer.request(method, connection_id, body, &frame.digest, SystemTime::now());
+        let request = request.map_err(|cause| PostError::Refused(format!("{cause:#}")))?;
         let answer = async {
             let response = self.client.request(request).await?;
             let status = response.status();
@@ -160,26 +154,6 @@ impl ApiGateway {
                 Err(PostError::Refused(format!("{status} {text}")))
             }
         }
-    }
-
-    fn signed(&self, method: Method, connection_id: &str, frame: &Frame) -> anyhow::Result<Request<Full<Bytes>>> {
-        // ids are base64: `=` is the only character of theirs that a path does not carry as it is
-        let uri = format!("{}/@connections/{}", self.endpoint, connection_id.replace('=', "%3D"));
-        let parameters = v4::SigningParams::builder()
-            .identity(&self.identity)
-            .region(&self.region)
-            .name("execute-api")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
-        let body = SignableBody::Precomputed(frame.digest.clone());
-        let signable = SignableRequest::new(method.as_str(), uri.as_str(), std::iter::empty(), body)?;
-        let (instructions, _) = sign(signable, &parameters)?.into_parts();
-        let mut request =
-            Request::builder().method(method).uri(uri.parse::<Uri>()?).body(Full::new(frame.bytes.clone()))?;
-        instructions.apply_to_request_http1x(&mut request);
-        Ok(request)
     }
 }
 

@@ -15,6 +15,7 @@ mod keep;
 mod occupancy;
 mod presence;
 mod publish;
+mod signature;
 mod subscribe;
 mod users;
 

@@ -5,7 +5,12 @@ use signalbox_channels::{ChannelName, ChannelsConfig, Namespace};
 use signalbox_connections::{ConnectionTable, LogEntry, LogItem, LogState, LogWrite, PublishKey, WritePublication};
 use signalbox_protocol::{ClientInfo, Json, MAX_OUTBOUND_BYTES};
 
-use crate::{batch::Batch, deliver::Hold, fan_out::FanOut, gateway::Gateway};
+use crate::{
+    batch::Batch,
+    deliver::{Hold, Known, ROWS_AT_ONCE},
+    fan_out::FanOut,
+    gateway::Gateway,
+};
 
 pub use signalbox_connections::Version;
 
@@ -239,12 +244,18 @@ impl Publisher {
                 meta_ttl,
             };
             let write = self.table.write_publication(&write);
-            // whoever delivers reads the rows while the publication is being written: two round trips before the first post
-            let (written, rows) = if held.as_ref().is_some_and(|hold| self.posts_here(hold)) {
-                let (written, rows) = tokio::try_join!(write, self.table.subscribers(channel, 0, None, None))?;
-                (written, Some(rows))
+            // whoever delivers reads what it needs while the publication is being written: two round trips before the first post
+            let (written, rows, before) = if let Some(hold) = held.as_ref().filter(|hold| self.posts_here(hold)) {
+                let rows = self.table.subscribers(channel, 0, None, Some(ROWS_AT_ONCE));
+                let before = async {
+                    // everything before it was delivered: what stands there does not change any more
+                    let wanted = item.delta && hold.stream.delta && hold.is_only(head.offset);
+                    if wanted { self.document_before(channel, &head.epoch, head.offset).await } else { Ok(None) }
+                };
+                let (written, rows, before) = tokio::try_join!(write, rows, before)?;
+                (written, Some(rows), before)
             } else {
-                (write.await?, None)
+                (write.await?, None, None)
             };
             let mut published = Published {
                 offset: head.offset,
@@ -268,7 +279,7 @@ impl Publisher {
             let nothing = published.duplicate || published.suppressed;
             if let Some(hold) = held.take() {
                 let state = if nothing { LogState::Tombstone } else { LogState::Publication(item.clone()) };
-                let known = LogEntry { offset: head.offset, state };
+                let known = Known { entry: LogEntry { offset: head.offset, state }, before };
                 published.delivered = Box::pin(self.deliver(hold, Some(known), rows)).await?;
             }
             if published.duplicate && !published.delivered {

@@ -32,6 +32,39 @@ async fn an_append_costs_one_request_where_nobody_delivers_and_two_where_somebod
     assert_eq!(counted.take(), counts(&[("UpdateItem", 2)]));
 }
 
+/// A partition takes 1,000 writes a second, refused ones among them: two a publication would halve what a busy channel can take.
+#[tokio::test]
+async fn whoever_met_a_deliverer_a_moment_ago_appends_with_one_request_and_finds_out_when_it_has_let_go() {
+    let tables = Tables::start().await;
+    let counted = Counted::default();
+    let table = tables.hooked(counted.hook()).table;
+    append_at(&table, "one", NOW_MS).await;
+    append_at(&table, "two", NOW_MS).await;
+    counted.take();
+    let third = append_at(&table, "three", NOW_MS + 1).await;
+    assert_eq!((third.held, third.head.offset, third.head.holder.as_deref()), (false, 3, Some("one")));
+    assert_eq!(counted.take(), counts(&[("UpdateItem", 1)]));
+
+    assert!(table.release(CHANNEL, "one", 3).await.unwrap());
+    counted.take();
+    let fourth = append_at(&table, "four", NOW_MS + 2).await;
+    assert_eq!((fourth.held, fourth.head.offset, fourth.head.delivered), (true, 4, 3), "nobody else would deliver it");
+    assert_eq!(counted.take(), counts(&[("UpdateItem", 2)]));
+    assert!(table.release(CHANNEL, "four", 4).await.unwrap());
+    counted.take();
+    assert!(append_at(&table, "five", NOW_MS + 3).await.held);
+    assert_eq!(counted.take(), counts(&[("UpdateItem", 1)]), "it is not expected for ever");
+}
+
+/// P6. Fails when whoever expects a deliverer takes a dead one for it.
+#[tokio::test]
+async fn whoever_expects_a_deliverer_does_not_wait_for_a_dead_one() {
+    let table = table().await;
+    append_at(&table, "dead", NOW_MS - 9_900).await;
+    assert!(!append_at(&table, "two", NOW_MS).await.held);
+    assert!(append_at(&table, "three", NOW_MS + 101).await.held, "its lease has run out meanwhile");
+}
+
 /// P6. Fails when a lease never runs out, or a dead deliverer's `delivered` is forgotten.
 #[tokio::test]
 async fn a_lease_that_has_run_out_is_anybodys() {
