@@ -180,7 +180,7 @@ impl Publisher {
             return Ok(self.post_once(channel, namespace, item, options).await?);
         }
         let mut held = None;
-        let appended = self.append(channel, namespace, &item, options, &mut held).await;
+        let appended = Box::pin(self.append(channel, namespace, &item, options, &mut held)).await;
         if appended.is_err()
             && let Some(hold) = held
         {
