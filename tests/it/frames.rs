@@ -22,9 +22,29 @@ use crate::{
         schedule::Schedule,
         seeds::{check, notices},
     },
-    properties::{CHANNELS, Rule, keeps, row_stays},
+    properties::{Rule, keeps, row_stays},
     world::{ORIGIN, connect_command, token},
 };
+
+/// Clients may do everything but in `secret` and `server`.
+const CHANNELS: &str = r#"{"channel": {"namespaces": [
+    {"name": "chat", "history_size": 300, "history_ttl": "10m", "force_positioning": true, "force_recovery": true,
+     "allow_subscribe_for_client": true, "allow_publish_for_client": true, "allow_history_for_client": true,
+     "allow_presence_for_client": true, "allow_user_limited_channels": true},
+    {"name": "big", "history_size": 300, "history_ttl": "10m", "force_positioning": true, "force_recovery": true, "shards": 3,
+     "allow_subscribe_for_client": true, "allow_publish_for_client": true, "allow_history_for_client": true},
+    {"name": "diff", "history_size": 300, "history_ttl": "10m", "force_positioning": true, "force_recovery": true,
+     "allow_subscribe_for_client": true, "allow_publish_for_client": true, "allow_history_for_client": true,
+     "allowed_delta_types": ["fossil"], "delta_publish": true},
+    {"name": "tags", "history_size": 5, "history_ttl": "10m", "force_recovery": true, "force_recovery_mode": "cache",
+     "allow_subscribe_for_client": true, "allow_publish_for_client": true, "allow_tags_filter": true},
+    {"name": "room", "history_size": 300, "history_ttl": "10m", "allow_subscribe_for_client": true, "allow_publish_for_client": true,
+     "allow_history_for_subscriber": true, "allow_presence_for_subscriber": true, "presence": true, "join_leave": true,
+     "force_push_join_leave": true},
+    {"name": "typing", "allow_subscribe_for_client": true, "allow_publish_for_subscriber": true},
+    {"name": "server", "history_size": 300, "history_ttl": "10m", "force_positioning": true, "force_recovery": true},
+    {"name": "secret", "history_size": 300, "history_ttl": "10m", "force_positioning": true, "force_recovery": true}
+]}}"#;
 
 /// Frames that one stack gets, on average.
 const EACH: usize = 50;
