@@ -28,7 +28,7 @@ use crate::{
 use signalbox_publishing::PostError;
 
 /// A namespace of each kind.
-pub(crate) const CHANNELS: &str = r#"{
+const CHANNELS: &str = r#"{
     "client": {"stale_close_delay": "10s"},
     "channel": {"namespaces": [
         {"name": "chat", "history_size": 300, "history_ttl": "10m", "force_positioning": true, "force_recovery": true,

@@ -56,53 +56,68 @@ const FIELDS: [&str; 24] = [
 const CHANNELS: [&str; 10] =
     ["chat:a", "big:a", "diff:a", "tags:a", "room:a", "typing:a", "secret:a", "server:a", "nowhere:a", "chat:x#u0"];
 
-/// A frame: lines of commands, right and wrong.
+/// A frame: lines of commands, right and wrong. Most of them leave the connection open: what comes after the first mistake would find
+/// nobody else there.
 pub(crate) fn frame() -> impl Strategy<Value = String> {
+    let joined = |lines: Vec<String>| lines.join("\n");
     prop_oneof![
-        8 => vec(line(), 1..4).prop_map(|lines| lines.join("\n")),
-        2 => (vec(line(), 1..3), vec(mutation(), 1..4)).prop_map(|(lines, mutations)| {
-            mutations.iter().fold(lines.join("\n"), |frame, mutation| mutation.of(&frame))
+        12 => lines(right()).prop_map(joined),
+        3 => lines(line()).prop_map(joined),
+        2 => (lines(line()), vec(mutation(), 1..4)).prop_map(move |(lines, mutations)| {
+            mutations.iter().fold(joined(lines), |frame, mutation| mutation.of(&frame))
         }),
         1 => any::<String>(),
     ]
 }
 
-fn line() -> impl Strategy<Value = String> {
-    prop_oneof![6 => right(), 3 => wrong(), 1 => json_value().prop_map(|value| value.to_string())]
+fn lines(line: impl Strategy<Value = String> + Clone) -> impl Strategy<Value = Vec<String>> {
+    prop_oneof![4 => vec(line.clone(), 1..=1), 1 => vec(line, 2..=4)]
 }
 
-/// What the SDKs may send, or almost.
-fn right() -> impl Strategy<Value = String> {
+fn line() -> impl Strategy<Value = String> + Clone {
+    prop_oneof![4 => right(), 3 => wrong(), 1 => json_value().prop_map(|value| value.to_string())].boxed()
+}
+
+/// What the SDKs may send, or almost. The last ones end the connection, most of the time.
+fn right() -> impl Strategy<Value = String> + Clone {
+    const ENDS: usize = 14;
     let channel = select(CHANNELS.as_slice());
-    (1..9_u32, 0..15_usize, channel, json_value(), any::<bool>(), 0..4_u64).prop_map(
-        |(id, which, channel, data, flag, offset)| {
+    let which = prop_oneof![14 => 0..ENDS, 1 => ENDS..ENDS + 5];
+    (1..99_u32, which, channel, json_value(), any::<bool>(), 0..4_u64)
+        .prop_map(|(id, which, channel, data, flag, offset)| {
             let subscribe = |request: Value| json!({"id": id, "subscribe": request});
             let command = match which {
-                0 => json!({"id": id, "connect": {"name": "js"}}),
-                14 => json!({"id": id, "connect": {"token": token("u9"), "subs": {
-                    channel: {"recover": flag, "offset": offset},
-                }}}),
-                1 => subscribe(json!({"channel": channel, "flag": 1})),
+                0 | 1 => subscribe(json!({"channel": channel, "flag": 1})),
                 2 => {
                     subscribe(json!({"channel": channel, "recover": true, "offset": offset, "epoch": "xyz", "flag": 3}))
                 }
-                3 => subscribe(json!({"channel": channel, "delta": "fossil", "recoverable": flag})),
-                4 => subscribe(
+                3 => subscribe(json!({"channel": channel, "recover": flag, "offset": offset, "join_leave": true})),
+                4 => subscribe(json!({"channel": channel, "delta": "fossil", "recoverable": flag})),
+                5 => subscribe(
                     json!({"channel": channel, "tf": {"key": "a", "cmp": "eq", "val": "b"}, "join_leave": flag}),
                 ),
-                5 => json!({"id": id, "unsubscribe": {"channel": channel}}),
-                6 => json!({"id": id, "publish": {"channel": channel, "data": data}}),
-                7 => json!({"id": id, "presence": {"channel": channel}}),
-                8 => json!({"id": id, "presence_stats": {"channel": channel}}),
-                9 => json!({"id": id, "history": {"channel": channel, "limit": 3, "reverse": flag}}),
-                10 => json!({"id": id, "rpc": {"method": "status.snapshot", "data": data}}),
-                11 => json!({"id": id, "refresh": {"token": "e30.e30.e30"}}),
-                12 => json!({"id": id, "sub_refresh": {"channel": channel, "token": "e30.e30.e30"}}),
+                6 | 7 => json!({"id": id, "unsubscribe": {"channel": channel}}),
+                8 => json!({"id": id, "publish": {"channel": channel, "data": data}}),
+                9 => json!({"id": id, "presence": {"channel": channel}}),
+                10 => json!({"id": id, "presence_stats": {"channel": channel}}),
+                11 => json!({"id": id, "history": {"channel": channel, "limit": 3, "reverse": flag}}),
+                12 => json!({"id": id, "history": {"channel": channel, "limit": -1, "since": {
+                    "offset": offset, "epoch": if flag { "xyz" } else { "" },
+                }}}),
+                13 => json!({"id": id, "rpc": {"method": "status.snapshot", "data": data}}),
+                ENDS => json!({"id": id, "connect": {"name": "js"}}),
+                15 => json!({"id": id, "connect": {"token": token("u1"), "subs": {
+                    channel: {"recover": flag, "offset": offset},
+                }}}),
+                16 => {
+                    json!({"id": id, "refresh": {"token": if flag { token("u1") } else { "e30.e30.e30".to_owned() }}})
+                }
+                17 => json!({"id": id, "sub_refresh": {"channel": channel, "token": "e30.e30.e30"}}),
                 _ => json!({"send": {"data": data}}),
             };
             command.to_string()
-        },
-    )
+        })
+        .boxed()
 }
 
 /// A command's shape with anything in it.

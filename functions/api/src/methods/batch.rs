@@ -95,3 +95,88 @@ fn run(state: &State, call: Result<Call, ApiError>) -> BoxFuture<'_, Result<(Met
         Ok((method, call.run(state).await?))
     })
 }
+
+#[cfg(test)]
+mod tests {
+    use proptest::{collection::vec, prelude::*, sample::select};
+
+    use super::*;
+
+    /// What a request may have in it, right and wrong. (fuzz/fuzz_targets/api.rs looks further.)
+    fn value() -> impl Strategy<Value = String> {
+        let leaf = select(vec![
+            "null",
+            "true",
+            "0",
+            "-1",
+            "1.5",
+            "18446744073709551616",
+            r#""""#,
+            r#""a:b""#,
+            r#""\ud800""#,
+            r#""e30=""#,
+            "[]",
+            "{}",
+            "[1]",
+            "1e999",
+            "x",
+        ]);
+        leaf.prop_map(str::to_owned).prop_recursive(3, 12, 4, |inner| {
+            let name = select(vec![
+                "channel",
+                "channels",
+                "data",
+                "b64data",
+                "tags",
+                "idempotency_key",
+                "version",
+                "delta",
+                "skip_history",
+                "user",
+                "client",
+                "info",
+                "override",
+                "presence",
+                "value",
+                "recover_since",
+                "since",
+                "offset",
+                "epoch",
+                "limit",
+                "reverse",
+                "disconnect",
+                "code",
+                "reason",
+                "whitelist",
+                "pattern",
+                "method",
+                "params",
+                "expire_at",
+            ]);
+            prop_oneof![
+                vec((name, inner.clone()), 0..5).prop_map(|fields| {
+                    let fields: Vec<_> = fields.iter().map(|(name, value)| format!("{name:?}:{value}")).collect();
+                    format!("{{{}}}", fields.join(","))
+                }),
+                vec(inner, 0..4).prop_map(|items| format!("[{}]", items.join(","))),
+            ]
+        })
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(1_000))]
+
+        #[test]
+        fn a_request_is_of_its_method_s_shape_by_itself_or_in_a_batch(method in select(Method::ALL.to_vec()), request in value()) {
+            let alone = method.decode(&request);
+            let command = format!(r#"{{"{}":{request}}}"#, method.name());
+            let batched = read(&format!(r#"{{"commands":[{command}]}}"#));
+            prop_assert_eq!(alone.is_ok(), batched.is_ok(), "{}", command);
+        }
+
+        #[test]
+        fn no_text_makes_the_decoder_panic(method in select(Method::ALL.to_vec()), text in "\\PC{0,60}") {
+            let _ = (method.decode(&text), read(&text));
+        }
+    }
+}
