@@ -72,7 +72,7 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         ("without history", order("ephemeral:cost")),
         ("the first of a channel without subscribers", order("stream:empty")),
     ];
-    let mut uncontended = Cost::default();
+    let (mut uncontended, mut before_first_post) = (Cost::default(), 0.0_f64);
     for (n, (name, order)) in scenarios.iter().enumerate() {
         database.journal().await?;
         sink.reset().await?;
@@ -86,34 +86,45 @@ pub(crate) async fn run() -> anyhow::Result<()> {
         };
         let cost = Cost::of(&database.journal().await?, done, sink.arrived().await?.first_us);
         cost.print(name);
+        before_first_post = before_first_post.max(cost.before_first_post);
         if n == 1 {
             uncontended = cost;
         }
     }
-    let cost = contended(&sink, &database, &mut publisher, &mut second).await?;
-    cost.print("with history, while somebody else posts");
+    let [first, next] = contended(&sink, &database, &mut publisher, &mut second).await?;
+    first.print("with history, while somebody else posts");
+    next.print("the next one of the same environment");
     say("");
     say(&format!(
-        "on the head's partition: {} write units a publication alone, {} while somebody posts (a partition takes 1,000 a second)",
-        uncontended.head_units, cost.head_units
+        "on the head's partition: {} write units a publication alone, {} and then {} while somebody posts (a partition takes 1,000 a second)",
+        uncontended.head_units, first.head_units, next.head_units
     ));
-    target("round trips before the first post", uncontended.before_first_post, Target::AtMost(2.0));
+    anyhow::ensure!(uncontended.before_first_post > 0.0, "nothing was posted");
+    target("round trips before the first post, the worst of these", before_first_post, Target::AtMost(2.0));
     Ok(())
 }
 
-/// The second of two publications, the first of which is being posted all the while.
-async fn contended(sink: &Sink, database: &Database, first: &mut Child, second: &mut Child) -> anyhow::Result<Cost> {
+/// Two publications one after another, while somebody else posts.
+async fn contended(
+    sink: &Sink,
+    database: &Database,
+    other: &mut Child,
+    publisher: &mut Child,
+) -> anyhow::Result<[Cost; 2]> {
     let order = Order { channel: "stream:cost".to_owned(), ..Order::default() };
     sink.delay(ROUND_TRIP * 12).await?;
-    first.tell(&json!(order)).await?;
+    other.tell(&json!(order)).await?;
     // two round trips, and it posts
     tokio::time::sleep(ROUND_TRIP * 4).await;
     database.journal().await?;
-    let done = tell(second, &order).await?;
-    let journal = database.journal().await?;
-    first.answer().await?;
+    let mut costs = [Cost::default(); 2];
+    for cost in &mut costs {
+        let done = tell(publisher, &order).await?;
+        *cost = Cost::of(&database.journal().await?, done, 0);
+    }
+    other.answer().await?;
     sink.delay(Duration::ZERO).await?;
-    Ok(Cost::of(&journal, done, 0))
+    Ok(costs)
 }
 
 async fn tell(publisher: &mut Child, order: &Order) -> anyhow::Result<Done> {

@@ -249,7 +249,7 @@ impl Sink {
         Ok(())
     }
 
-    /// Waits until so many publications have arrived, or nothing has for two seconds.
+    /// Waits until so many publications have arrived, or nothing has for ten seconds.
     pub(crate) async fn wait_for(&self, publications: u64) -> anyhow::Result<Arrived> {
         let (mut quiet, mut before) = (0, 0);
         // the sink shares the machine with whoever is measured: it counts first, and looks closely once
@@ -258,7 +258,7 @@ impl Sink {
             let arrived = self.http.ask(&count).await?.as_u64().unwrap_or(0);
             quiet = if arrived == before { quiet + 1 } else { 0 };
             before = arrived;
-            if arrived >= publications || quiet >= 100 {
+            if arrived >= publications || quiet >= 500 {
                 return self.arrived().await;
             }
             tokio::time::sleep(Duration::from_millis(20)).await;
