@@ -98,9 +98,9 @@ impl Default for Timing {
 /// A publication's place.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Published {
-    /// Offset; 0 in a channel without history.
+    /// Offset; 0 in a channel without history, and of what skipped it.
     pub offset: u64,
-    /// Epoch; empty in a channel without history.
+    /// Epoch; empty where there is no offset.
     pub epoch: String,
     /// The idempotency key was known: nothing new was published.
     pub duplicate: bool,
@@ -187,7 +187,12 @@ impl Publisher {
             // nobody shall wait for the lease of somebody who has given up
             let _ = self.table.hand_over(channel, &hold.holder, hold.delivered, now_ms()).await;
         }
-        Ok(appended?)
+        let published = appended?;
+        if options.skip_history {
+            // as in Centrifugo: no place to recover from
+            return Ok(Published { offset: 0, epoch: String::new(), ..published });
+        }
+        Ok(published)
     }
 
     /// [`Publisher::publish`] for a caller who knows that it may be repeating itself: a known key takes no new offset.
