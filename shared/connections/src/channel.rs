@@ -40,6 +40,8 @@ pub struct Head {
     pub shards: u32,
     /// Unix milliseconds before which nothing after `delivered` was appended; `None` when nothing is pending.
     pub pending_since_ms: Option<i64>,
+    /// The last place that holds no publication of the history: a tombstone, or a transient one. 0 if there is none.
+    pub hole: u64,
 }
 
 impl Head {
@@ -315,6 +317,18 @@ impl ConnectionTable {
         .context("remove history")
     }
 
+    /// Notes that a place holds no publication of the history: whoever counts publications cannot count offsets there.
+    pub(crate) async fn note_hole(&self, channel: &str, offset: u64) -> anyhow::Result<()> {
+        let noted = send(|| {
+            self.head_update(channel)
+                .update_expression("SET hole = :offset")
+                .condition_expression("attribute_exists(pk) AND (attribute_not_exists(hole) OR hole < :offset)")
+                .expression_attribute_values(":offset", number(offset))
+        });
+        noted.await.context("note a hole")?;
+        Ok(())
+    }
+
     /// One page of the channels of shard `k` (of [`HELD_SHARDS`]) whose deliverer should have been done by `until_ms`. From the
     /// index, so one that changed this moment may be missing or be done.
     pub async fn due_heads(
@@ -358,6 +372,7 @@ fn read_head(item: &Item) -> anyhow::Result<Head> {
         removed: find_number(item, "removed")?.unwrap_or(0),
         shards: find_number(item, "shards")?.unwrap_or(1),
         pending_since_ms: find_number(item, "pending_since")?,
+        hole: find_number(item, "hole")?.unwrap_or(0),
     })
 }
 

@@ -168,6 +168,10 @@ impl ConnectionTable {
         set(&mut entry, "delta", item.delta.then(|| boolean(true)));
         set(&mut entry, "transient", item.transient.then(|| boolean(true)));
         set(&mut entry, "ttl", number(now_s + millis(history_ttl) / 1000));
+        if item.transient {
+            // before it is there: who counts places then counts one too few, and not one too many
+            self.note_hole(channel, head.offset).await?;
+        }
         let idempotency_key = key.idempotency_key.filter(|key| !key.is_empty());
         if idempotency_key.is_none() && key.version.is_none() {
             return Ok(if self.put_new(entry).await.context("write publication")? {
@@ -209,7 +213,10 @@ impl ConnectionTable {
     async fn refused(&self, write: &WritePublication<'_>, idempotency_key: Option<&str>) -> anyhow::Result<LogWrite> {
         let WritePublication { channel, head, key, now_s, history_ttl, .. } = *write;
         // nobody shall wait for this place
-        self.write_tombstone(channel, &head.epoch, head.offset, now_s, history_ttl).await?;
+        tokio::try_join!(
+            self.write_tombstone(channel, &head.epoch, head.offset, now_s, history_ttl),
+            self.note_hole(channel, head.offset)
+        )?;
         if let Some(key) = idempotency_key
             && let Some(offset) = self.offset_of(channel, key, now_s).await?
         {
@@ -298,6 +305,7 @@ impl ConnectionTable {
             && head.pending_since_ms.is_some_and(|since| now_ms + CLOCKS < since.saturating_add(millis(history_ttl)));
         let state = if young { LogState::Tombstone } else { LogState::Expired };
         if self.fill(channel, &head.epoch, offset, young, now_ms / 1000, history_ttl).await? {
+            self.note_hole(channel, offset).await?;
             return Ok(state);
         }
         let stands = self.state_at(channel, &head.epoch, offset).await?;
@@ -407,6 +415,44 @@ impl ConnectionTable {
             start = answer.last_evaluated_key;
             if start.is_none() {
                 return Ok(entries);
+            }
+        }
+    }
+
+    /// The offset after which the newest `size` publications are, of those after `after` up to `to`; `after` where there are fewer. For
+    /// a part of the log with holes: elsewhere it follows from the offsets.
+    pub async fn log_begin(
+        &self,
+        channel: &str,
+        epoch: &str,
+        (after, to): (u64, u64),
+        size: usize,
+        now_s: i64,
+    ) -> anyhow::Result<u64> {
+        let (mut publications, mut start) = (0, None);
+        if after >= to {
+            return Ok(after);
+        }
+        loop {
+            let query = self
+                .log_query(channel, epoch, after, to)
+                .scan_index_forward(false)
+                .projection_expression("sk, tombstone, expired, transient, #ttl")
+                .expression_attribute_names("#ttl", "ttl");
+            let page = query.set_exclusive_start_key(start).send().await.context("query log")?;
+            for item in page.items() {
+                let is_expired = find_number::<i64>(item, "ttl")?.is_some_and(|ttl| ttl < now_s);
+                if is_expired || ["tombstone", "expired", "transient"].iter().any(|flag| get_flag(item, flag)) {
+                    continue;
+                }
+                publications += 1;
+                if publications == size {
+                    return Ok(get_text(item, "sk")?.parse::<u64>().context("log offset")? - 1);
+                }
+            }
+            start = page.last_evaluated_key;
+            if start.is_none() {
+                return Ok(after);
             }
         }
     }

@@ -55,15 +55,8 @@ impl ConnectionTable {
         .context("make ready")?;
         Ok(MadeReady::Ready)
     }
-
-    /// Makes a row ready in a channel without history, where nothing can be missed that was promised. False when the row is gone,
-    /// lost, or another subscribe has replaced it.
-    pub async fn make_ready_unpositioned(&self, row: Row<'_>) -> anyhow::Result<bool> {
-        self.ready(row, ("", 0), false, false).await
-    }
-
     /// Makes a row ready that has everything up to `from` while the channel's top runs ahead of it; the deliverer brings the
-    /// rest. False as above.
+    /// rest. False when it is gone, lost, or another subscribe has replaced it.
     pub async fn make_ready_behind(&self, row: Row<'_>, epoch: &str, from: u64, base: bool) -> anyhow::Result<bool> {
         self.ready(row, (epoch, from), base, true).await
     }

@@ -42,6 +42,8 @@ pub struct NewSubscription<'a> {
     pub sub_expires_at: Option<i64>,
     /// How long after that it may be refreshed.
     pub sub_close_delay: Duration,
+    /// Whether it is posted to from now on: a channel without history has nothing to bring up to date.
+    pub ready: bool,
     /// Whether it is listed in the channel's presence.
     pub presence: bool,
     /// Whether it gets the joins and leaves of others.
@@ -59,7 +61,7 @@ pub struct NewSubscription<'a> {
 /// What came of [`ConnectionTable::subscribe`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Subscribed {
-    /// The row is there, not ready yet; its id.
+    /// The row is there; its id.
     Begun(String),
     /// A later command of this connection on this channel was handled before: this one came too late.
     Overtaken,
@@ -72,7 +74,7 @@ pub enum Subscribed {
 /// What came of [`ConnectionTable::subscribe_by_server`].
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum ServerSubscribed {
-    /// The row is there, not ready yet; its id.
+    /// The row is there; its id.
     Begun(String),
     /// The connection is subscribed, by a command or by the server.
     Already,
@@ -197,7 +199,7 @@ impl NewSubscription<'_> {
         let mut item = subscriber_key(self.channel, self.shard, self.connection_id);
         set(&mut item, "row_id", text(row_id));
         set(&mut item, "command_id", number(if server { 0 } else { self.command_id }));
-        set(&mut item, "ready", boolean(false));
+        set(&mut item, "ready", boolean(self.ready));
         set(&mut item, "from", number(0));
         set(&mut item, "begun_at", number(self.now_s));
         set(&mut item, "ttl", number(self.ttl));
@@ -224,7 +226,7 @@ impl NewSubscription<'_> {
 }
 
 impl ConnectionTable {
-    /// Writes a subscription's row, not ready, unless the connection is gone. `command_id` orders the commands of a connection on a
+    /// Writes a subscription's row unless the connection is gone. `command_id` orders the commands of a connection on a
     /// channel, which API Gateway runs in parallel: the latest wins, and replaces the row of an earlier one.
     ///
     /// How many channels a connection has is the caller's to check ([`ConnectionTable::connection_with_subscriptions`]).

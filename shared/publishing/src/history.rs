@@ -1,11 +1,11 @@
 use signalbox_channels::Namespace;
-use signalbox_connections::LogPage;
+use signalbox_connections::{Head, LogPage};
 use signalbox_protocol::{Publication, StreamPosition};
 
 use crate::{
     batch::Batch,
     publish::{Publisher, now_ms},
-    subscribe::{history_begins_after, publication_bytes},
+    subscribe::publication_bytes,
 };
 
 /// Bytes of publications in one answer, which is a frame of 128 KB with its envelope; who wants more asks on from there.
@@ -59,15 +59,15 @@ impl Publisher {
         if query.limit == 0 {
             return Ok(HistoryPage { publications: Vec::new(), position });
         }
-        let (mut after, mut to) = (history_begins_after(&head, namespace), head.offset);
+        // what was appended and is not delivered yet may not be written yet: what comes after it would hide it for ever from
+        // whoever pages on from there
+        self.entries(channel, &head, head.delivered.min(head.offset), head.offset, namespace.history_ttl).await?;
+        let (mut after, mut to) = (self.history_begins_after(channel, &head, namespace, now_s).await?, head.offset);
         match query.since {
             Some(since) if query.reverse => to = to.min(since.offset.saturating_sub(1)),
             Some(since) => after = after.max(since.offset),
             None => {}
         }
-        // what was appended and is not delivered yet may not be written yet: what comes after it would hide it for ever from
-        // whoever pages on from there
-        self.entries(channel, &head, head.delivered.min(head.offset), head.offset, namespace.history_ttl).await?;
         let page = LogPage {
             channel,
             epoch: &head.epoch,
@@ -89,5 +89,22 @@ impl Publisher {
         let fit = fit.count().max(1);
         publications.truncate(fit);
         Ok(HistoryPage { publications, position })
+    }
+
+    /// Offsets up to this are not history any more, whatever their TTL: the newest `history_size` publications are. What was suppressed,
+    /// or skipped the history, has taken a place among the offsets and takes none of theirs.
+    async fn history_begins_after(
+        &self,
+        channel: &str,
+        head: &Head,
+        namespace: &Namespace,
+        now_s: i64,
+    ) -> anyhow::Result<u64> {
+        let after = head.removed.max(head.offset.saturating_sub(u64::from(namespace.history_size)));
+        if head.hole <= after {
+            return Ok(after);
+        }
+        let size = usize::try_from(namespace.history_size).unwrap_or(usize::MAX);
+        self.table.log_begin(channel, &head.epoch, (head.removed, head.offset), size, now_s).await
     }
 }

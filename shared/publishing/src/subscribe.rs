@@ -19,6 +19,9 @@ use crate::{
 /// apart.
 pub const REPLY_BYTES: usize = 100 * 1024;
 
+/// Places without a publication that a recovery passes over, besides the publications that it may bring.
+const HOLES: u64 = 1_000;
+
 /// How long a row that is behind is waited for: the invocation has 15 s for all of its frame.
 const PATIENCE: Duration = Duration::from_secs(6);
 
@@ -117,8 +120,8 @@ impl CatchUp {
 }
 
 impl Publisher {
-    /// The first half of a subscribe: the row is written, not ready, and the reply made. A push that comes before the reply
-    /// would be dropped by the SDKs, so nobody posts to the row until [`Publisher::catch_up`] made it ready.
+    /// The first half of a subscribe: the row is written and the reply made. A push that comes before the reply would be dropped by the
+    /// SDKs, so in a channel with history nobody posts to the row until [`Publisher::catch_up`] made it ready.
     pub async fn begin_subscribe(&self, command: SubscribeCommand<'_>) -> anyhow::Result<Begun> {
         // boxed: it is much larger than what awaits it
         let begun = Box::pin(self.begin(command)).await;
@@ -134,7 +137,8 @@ impl Publisher {
         let undone = async {
             let row = self.table.subscriber(connection_id, channel, shard_of(connection_id, namespace.shards)).await?;
             let ours = |row: &Subscriber| row.server == server_side && (server_side || row.command_id == command_id);
-            if let Some(row) = row.filter(|row| !row.ready && ours(row)) {
+            let unfinished = |row: &Subscriber| !row.ready || (!server_side && !namespace.has_history());
+            if let Some(row) = row.filter(|row| unfinished(row) && ours(row)) {
                 self.table.end_row(channel, &row).await?;
             }
             anyhow::Ok(())
@@ -170,7 +174,7 @@ impl Publisher {
         }
         let now_s = now_ms() / 1000;
         if !namespace.has_history() {
-            tokio::try_join!(self.table.note_channel(channel, now_s), self.have_looked_at(connection_id))?;
+            self.table.note_channel(channel, now_s).await?;
             return Ok(Begun::Reply(result, Box::new(catch_up)));
         }
         // the channel list may learn of it while the head is read
@@ -248,6 +252,8 @@ impl Publisher {
             expires_at: command.expires_at,
             sub_expires_at: command.subscription_expires_at,
             sub_close_delay: self.channels.client.expired_sub_close_delay,
+            // From its reply on it gets everything. What is posted before that is before its subscription.
+            ready: !command.namespace.has_history(),
             presence: grant.presence,
             join_leave: grant.join_leave,
             announced: grant.announced,
@@ -278,9 +284,10 @@ impl Publisher {
         let SubscribeCommand { channel, request, namespace, .. } = *command;
         let same_stream = request.epoch.is_empty() || request.epoch == head.epoch;
         let Some(count) = head.offset.checked_sub(request.offset).filter(|_| same_stream) else { return Ok(None) };
-        if count > command.recovery_limit.min(u64::from(namespace.history_size))
-            || (count > 0 && request.offset < head.removed)
-        {
+        let limit = command.recovery_limit.min(u64::from(namespace.history_size));
+        // places without a publication do not count, up to a point
+        let holes = if head.hole > request.offset { HOLES } else { 0 };
+        if count > limit + holes || (count > 0 && request.offset < head.removed) {
             return Ok(None);
         }
         // Up to `delivered` every place was written once: what is missing has expired. Above it a place may still be waited
@@ -293,7 +300,8 @@ impl Publisher {
         missed.extend(self.entries(channel, head, written, head.offset, namespace.history_ttl).await?);
         let expired = missed.iter().any(|entry| matches!(entry.state, signalbox_connections::LogState::Expired));
         missed.retain(|entry| !is_transient(entry));
-        Ok((!expired).then_some(missed))
+        let publications = missed.iter().filter(|entry| entry.publication().is_some()).count();
+        Ok((!expired && u64::try_from(publications)? <= limit).then_some(missed))
     }
 
     /// Cache mode: the newest publication if the client lacks it; `None` when there is none to bring (centrifuge.md 1.7).
@@ -305,13 +313,13 @@ impl Publisher {
         filter: Option<&str>,
         namespace: &Namespace,
     ) -> anyhow::Result<Option<Vec<LogEntry>>> {
-        let same = request.offset > 0 && request.offset == head.offset && request.epoch == head.epoch;
+        let known = request.offset > 0 && request.offset <= head.offset && request.epoch == head.epoch;
         // what is not delivered yet is not in the log for sure
         self.entries(channel, head, head.delivered.min(head.offset), head.offset, namespace.history_ttl).await?;
         let mut page = LogPage {
             channel,
             epoch: &head.epoch,
-            after: history_begins_after(head, namespace),
+            after: head.removed,
             to: head.offset,
             reverse: true,
             limit: 1,
@@ -321,10 +329,10 @@ impl Publisher {
         // with a filter the newest that passes it
         page.limit = if filter.is_some() { usize::try_from(namespace.history_size)? } else { 1 };
         let entries = self.table.log_page(&page).await?;
-        if entries.is_empty() {
-            return Ok(same.then(Vec::new));
-        }
-        if same {
+        let Some(newest) = entries.first() else {
+            return Ok((known && request.offset == head.offset).then(Vec::new));
+        };
+        if known && newest.offset <= request.offset {
             return Ok(Some(Vec::new()));
         }
         for entry in entries {
@@ -339,13 +347,24 @@ impl Publisher {
     /// The second half, after the reply was posted: what was published meanwhile follows as pushes, and the row is made ready.
     pub async fn catch_up(&self, mut subscription: CatchUp) -> anyhow::Result<()> {
         let ready = match subscription.at.take() {
-            None => self.table.make_ready_unpositioned(subscription.row()).await?,
+            None => self.is_there(&subscription).await?,
             Some((head, at)) => self.catch_up_with(&mut subscription, head, at).await?,
         };
         if ready && let Some(info) = &subscription.announced {
             self.announce(&subscription.channel, Presence::Join, info).await;
         }
         Ok(())
+    }
+
+    /// Whether it was neither ended nor replaced meanwhile.
+    async fn is_there(&self, subscription: &CatchUp) -> anyhow::Result<bool> {
+        if subscription.announced.is_none() {
+            // nobody is told
+            return Ok(true);
+        }
+        let CatchUp { connection_id, channel, shard, .. } = subscription;
+        let row = self.table.subscriber(connection_id, channel, *shard).await?;
+        Ok(row.is_some_and(|row| row.row_id == subscription.row_id))
     }
 
     /// True when the row is ready.
@@ -488,11 +507,6 @@ impl Publisher {
 /// It was for those who were there.
 fn is_transient(entry: &LogEntry) -> bool {
     entry.publication().is_some_and(|publication| publication.transient)
-}
-
-/// Offsets up to this are not history any more, whatever their TTL.
-pub(crate) fn history_begins_after(head: &Head, namespace: &Namespace) -> u64 {
-    head.removed.max(head.offset.saturating_sub(u64::from(namespace.history_size)))
 }
 
 /// About what a publication takes in a reply.

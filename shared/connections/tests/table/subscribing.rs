@@ -151,7 +151,7 @@ async fn what_is_meant_for_a_replaced_row_does_not_touch_its_successor() {
     assert!(!table.mark_lost(row("c1", &old_id)).await.unwrap());
     assert_eq!(table.end_subscription("c1", CHANNEL, Some(&old_id)).await.unwrap(), None);
     assert_eq!(table.end_row(CHANNEL, &old).await.unwrap(), None);
-    assert!(!table.make_ready_unpositioned(row("c1", &old_id)).await.unwrap());
+    assert!(!table.make_ready_behind(row("c1", &old_id), "e", 1, false).await.unwrap());
     assert!(!table.touch_expiry(CHANNEL, &old, None).await.unwrap());
     let (_, own) = table.connection_with_subscriptions("c1").await.unwrap().unwrap();
     let stands = stored(&table, "c1").await.unwrap();
