@@ -102,7 +102,7 @@ mod tests {
 
     use super::*;
 
-    /// What a request may have in it, right and wrong. (fuzz/fuzz_targets/api.rs looks further.)
+    /// What a request may have in it, right and wrong. (`fuzz/fuzz_targets/api.rs` looks further.)
     fn value() -> impl Strategy<Value = String> {
         let leaf = select(vec![
             "null",
