@@ -172,12 +172,12 @@ fn rewrite_template(source: &str, names: &[String]) -> Result<String, StartError
 
 /// The file as it is, and what is in it.
 pub(crate) fn read_channels(path: &Path) -> Result<(Vec<u8>, ChannelsConfig), StartError> {
-    let trouble = |error: String| {
-        StartError::new(format!("{} cannot be used: {error}", path.display()), "see docs/CONFIG.md for its format")
+    let trouble = |cause: &str| {
+        StartError::new(format!("{} cannot be used{cause}", path.display()), "see docs/CONFIG.md for its format")
     };
-    let content = fs::read_to_string(path).map_err(|error| trouble(error.to_string()))?;
+    let content = fs::read_to_string(path).map_err(|error| trouble(&format!(": {error}")))?;
     // A function that cannot read its channels would only say so in its log.
-    let config = ChannelsConfig::parse(&content).map_err(|error| trouble(error.to_string()))?;
+    let config = ChannelsConfig::parse(&content).map_err(|error| trouble("").with_mistakes(error.mistakes()))?;
     Ok((content.into_bytes(), config))
 }
 
@@ -263,11 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn channels_that_cannot_be_read_are_named_in_one_line() {
+    fn channels_that_cannot_be_read_are_named_with_one_mistake_a_line() {
         let path = std::env::temp_dir().join(format!("signalbox-channels-{}.json", std::process::id()));
-        fs::write(&path, "namespaces:\n  - status\n").unwrap();
-        let error = read_channels(&path).unwrap_err().to_string();
-        assert!(error.contains(path.to_str().unwrap()) && !error.contains('\n'), "{error}");
+        let told = |content: &str| {
+            fs::write(&path, content).unwrap();
+            let error = read_channels(&path).unwrap_err().to_string();
+            let lines: Vec<_> = error.lines().map(str::to_owned).collect();
+            assert!(lines[0].contains(path.to_str().unwrap()) && lines[0].contains("docs/CONFIG.md"), "{error}");
+            lines
+        };
+        assert_eq!(told("namespaces:\n  - status\n").len(), 2);
+        let lines = told(r#"{"client": {"channel_limit": 128, "chanel_limit": 1}, "http_api": {"insecure": 1}}"#);
+        let paths: Vec<_> = lines[1..].iter().map(|line| line.split_once(": ").unwrap().0).collect();
+        assert_eq!(paths, ["client.channel_limit", "client.chanel_limit", "http_api.insecure"], "{lines:?}");
         fs::remove_file(&path).unwrap();
         assert!(read_channels(&path).is_err());
     }

@@ -494,7 +494,7 @@ impl Start {
 /// Fails when a file cannot be the channels', as a start with it would.
 ///
 /// # Errors
-/// One line that names the file and each mistake in it by its path.
+/// A line that names the file, and one for each mistake in it, by its path.
 pub fn check_channels(file: &Path) -> Result<(), StartError> {
     functions::read_channels(file).map(drop)
 }

@@ -87,38 +87,38 @@ impl Jwks {
     /// The key of that id for that algorithm; a set with one such key needs no id.
     pub(crate) async fn key(&self, kid: Option<&str>, algorithm: Algorithm) -> Result<Key, TokenError> {
         let cache = self.cache();
-        let known = cache.key(kid, algorithm);
+        let known = cache.find(kid, algorithm);
         let _fetching = match &known {
-            Some(key) if !self.is_due(&cache, true) => return Ok(key.clone()),
+            Some(found) if !self.is_due(&cache, true) => return found.clone(),
             // whoever fetches brings the new keys to the others
-            Some(key) => match self.fetching.try_lock() {
+            Some(found) => match self.fetching.try_lock() {
                 Ok(fetching) => fetching,
-                Err(_) => return Ok(key.clone()),
+                Err(_) => return found.clone(),
             },
             None => self.fetching.lock().await,
         };
         // somebody may have fetched them in the meantime
         let cache = self.cache();
-        let known = cache.key(kid, algorithm);
+        let known = cache.find(kid, algorithm);
         if !self.is_due(&cache, known.is_some()) {
             // a key that may have come since the last try: the client comes again
-            return known.ok_or_else(|| TokenError::KeysUnavailable("key not known yet".to_owned()));
+            return known.unwrap_or_else(|| Err(TokenError::KeysUnavailable("key not known yet".to_owned())));
         }
         let fetched = self.fetch().await;
         let now = Instant::now();
         match fetched {
             Ok(keys) => {
                 let cache = Cache { keys: keys.into(), fetched_at: Some(now), tried_at: Some(now) };
-                let found = cache.key(kid, algorithm);
+                let found = cache.find(kid, algorithm);
                 self.replace(cache);
-                found.ok_or_else(|| TokenError::Invalid("no such key".to_owned()))
+                found.unwrap_or_else(|| Err(TokenError::Invalid("no such key".to_owned())))
             }
             Err(cause) => {
                 self.replace(Cache { tried_at: Some(now), ..cache });
                 // an outage does not lock out those whose key is known
                 let known = known.ok_or_else(|| TokenError::KeysUnavailable(cause.clone()))?;
                 tracing::warn!(error = cause, "JWKS not refreshed");
-                Ok(known)
+                known
             }
         }
     }
@@ -160,6 +160,15 @@ impl Jwks {
 }
 
 impl Cache {
+    /// `None` for what a later set may bring. A key that is there and is not for the algorithm never becomes one that is.
+    fn find(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Result<Key, TokenError>> {
+        if let Some(key) = self.key(kid, algorithm) {
+            return Some(Ok(key));
+        }
+        let named = self.keys.iter().any(|published| published.kid.is_some() && published.kid.as_deref() == kid);
+        named.then(|| Err(TokenError::Invalid("the key is of another kind".to_owned())))
+    }
+
     fn key(&self, kid: Option<&str>, algorithm: Algorithm) -> Option<Key> {
         let mut suitable = self.keys.iter().filter(|published| {
             published.key.suits(algorithm)

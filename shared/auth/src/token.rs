@@ -73,7 +73,7 @@ impl SubscriptionToken {
 }
 
 /// Why a token does not do.
-#[derive(Debug, thiserror::Error)]
+#[derive(Debug, Clone, thiserror::Error)]
 pub enum TokenError {
     /// Its time is over, or has not begun: the client may fetch a new one (error 109). `expire_at` counts as `exp` does: where
     /// Centrifugo answers 110, after which an SDK gives up, a new token is what helps.

@@ -53,6 +53,13 @@ pub enum Push<'a> {
         /// Any JSON but null.
         data: &'a Json,
     },
+    /// The server gave the connection a new end.
+    Refresh {
+        /// It has one.
+        expires: bool,
+        /// Seconds until then; 0 if there is none.
+        ttl: u32,
+    },
     /// The client is to close the connection itself.
     Disconnect(Disconnect),
 }
@@ -98,6 +105,13 @@ impl Serialize for Body<'_> {
             #[serde(skip_serializing_if = "Option::is_none")]
             data: Option<&'a Json>,
         }
+        #[derive(Serialize)]
+        struct Refresh {
+            #[serde(skip_serializing_if = "crate::is_false")]
+            expires: bool,
+            #[serde(skip_serializing_if = "crate::is_zero")]
+            ttl: u64,
+        }
 
         let mut map = serializer.serialize_map(None)?;
         match self.0 {
@@ -122,6 +136,9 @@ impl Serialize for Body<'_> {
                 map.serialize_entry("subscribe", &Subscribe { recoverable, epoch, offset, positioned, data })?;
             }
             Push::Message { data } => map.serialize_entry("message", &Message { data })?,
+            &Push::Refresh { expires, ttl } => {
+                map.serialize_entry("refresh", &Refresh { expires, ttl: ttl.into() })?;
+            }
             Push::Disconnect(reason) => map.serialize_entry("disconnect", reason)?,
         }
         map.end()
@@ -184,6 +201,11 @@ mod tests {
             Push::Unsubscribe { channel: "x", reason: Unsubscribed::INSUFFICIENT_STATE }.to_line(),
             r#"{"push":{"channel":"x","unsubscribe":{"code":2500,"reason":"insufficient state"}}}"#
         );
+        assert_eq!(
+            Push::Refresh { expires: true, ttl: 60 }.to_line(),
+            r#"{"push":{"refresh":{"expires":true,"ttl":60}}}"#
+        );
+        assert_eq!(Push::Refresh { expires: false, ttl: 0 }.to_line(), r#"{"push":{"refresh":{}}}"#);
         assert_eq!(
             Push::Disconnect(Disconnect::INVALID_TOKEN).to_line(),
             r#"{"push":{"disconnect":{"code":3500,"reason":"invalid token"}}}"#

@@ -138,29 +138,37 @@ impl Publisher {
             }
             return None;
         }
-        let over = |expires_at| is_over(expires_at, client.expired_close_delay);
-        if over(row.expires_at) {
-            // the row says when the connection's token ended when it subscribed
-            match self.table.connection(&row.connection_id).await {
-                Ok(Some(connection)) if !over(connection.client().and_then(|client| client.expires_at)) => {
-                    let expires_at = connection.client().and_then(|client| client.expires_at);
-                    if let Err(cause) = self.table.touch_expiry(channel, &row, expires_at).await {
-                        warn!(channel, error = format!("{cause:#}"), "later expiry was not noted");
-                    }
-                }
-                Ok(_) => {
-                    let _ = self.disconnect(&row.connection_id, &Disconnect::EXPIRED).await;
-                    return None;
-                }
-                // nobody receives after expiry, and who was kept from something is told
-                Err(cause) => {
-                    warn!(channel, error = format!("{cause:#}"), "expired connection could not be looked up");
-                    Box::pin(self.interrupt(channel, &row)).await;
-                    return None;
-                }
+        match self.is_expired(channel, &row).await {
+            Ok(false) => Some(row),
+            Ok(true) => {
+                let _ = self.disconnect(&row.connection_id, &Disconnect::EXPIRED).await;
+                None
+            }
+            // nobody receives after expiry, and who was kept from something is told
+            Err(cause) => {
+                warn!(channel, error = format!("{cause:#}"), "expired connection could not be looked up");
+                Box::pin(self.interrupt(channel, &row)).await;
+                None
             }
         }
-        Some(row)
+    }
+
+    /// Whether the token of a row's connection has ended and had its time. The row says when the one ended that was there at the
+    /// subscribe: once that is over the connection is read, and a later end noted, so that it is read once.
+    pub(crate) async fn is_expired(&self, channel: &str, row: &Subscriber) -> anyhow::Result<bool> {
+        let over = |expires_at| is_over(expires_at, self.channels.client.expired_close_delay);
+        if !over(row.expires_at) {
+            return Ok(false);
+        }
+        let Some(connection) = self.table.connection(&row.connection_id).await? else { return Ok(true) };
+        let expires_at = connection.client().and_then(|client| client.expires_at);
+        if over(expires_at) {
+            return Ok(true);
+        }
+        if let Err(cause) = self.table.touch_expiry(channel, row, expires_at).await {
+            warn!(channel, error = format!("{cause:#}"), "later expiry was not noted");
+        }
+        Ok(false)
     }
 
     /// Posts to every subscriber of a channel, once: whom it does not reach within that time it does not reach.

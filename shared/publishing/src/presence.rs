@@ -1,6 +1,6 @@
 use std::collections::{BTreeMap, HashSet};
 
-use futures::TryStreamExt as _;
+use futures::{Stream, TryStreamExt as _, future};
 use signalbox_connections::Subscriber;
 use signalbox_protocol::{ClientInfo, PresenceStatsResult};
 
@@ -9,29 +9,31 @@ use crate::{
     publish::{Publisher, now_ms},
 };
 
+/// Connections of which it is looked up at once whether their tokens were renewed.
+const AT_ONCE: usize = 32;
+
 impl Publisher {
     /// Who is in a channel, by client id. One row is read for each, and each is in memory: a reply has 128 KB anyway.
     pub async fn presence(&self, channel: &str) -> anyhow::Result<BTreeMap<String, ClientInfo>> {
-        let present = self.rows(channel, 0..self.shards(channel), None).try_filter_map(|row| async move {
-            Ok(self.is_present(&row).then(|| (row.client.clone(), info_of(&row))))
-        });
-        present.try_collect().await
+        self.present(channel).map_ok(|row| (row.client.clone(), info_of(&row))).try_collect().await
     }
 
     /// How many connections and users are in a channel.
     pub async fn presence_stats(&self, channel: &str) -> anyhow::Result<PresenceStatsResult> {
-        let counted = self.rows(channel, 0..self.shards(channel), None).try_fold(
-            (0_u32, HashSet::new()),
-            |(clients, mut users), row| async move {
-                if !self.is_present(&row) {
-                    return Ok((clients, users));
-                }
-                users.insert(row.user);
-                Ok((clients + 1, users))
-            },
-        );
+        let counted = self.present(channel).try_fold((0_u32, HashSet::new()), |(clients, mut users), row| {
+            users.insert(row.user);
+            future::ready(Ok((clients + 1, users)))
+        });
         let (num_clients, users) = counted.await?;
         Ok(PresenceStatsResult { num_clients, num_users: u32::try_from(users.len())? })
+    }
+
+    fn present<'a>(&'a self, channel: &'a str) -> impl Stream<Item = anyhow::Result<Subscriber>> + 'a {
+        self.rows(channel, 0..self.shards(channel), None)
+            .try_filter(|row| future::ready(self.is_present(row)))
+            .map_ok(move |row| async move { Ok((!self.is_expired(channel, &row).await?).then_some(row)) })
+            .try_buffer_unordered(AT_ONCE)
+            .try_filter_map(future::ok)
     }
 
     /// TTL removes rows late, and what came to its end is told with the next post. A row need not be ready: a client that asks as

@@ -4,7 +4,7 @@ use futures::{StreamExt as _, TryStreamExt as _, future, stream};
 use serde_json::value::RawValue;
 use signalbox_channels::Namespace;
 use signalbox_connections::{BUCKETS, PageStart, UserConnection};
-use signalbox_protocol::{ClientInfo, Disconnect, Json, StreamPosition, SubscribeRequest, Unsubscribed};
+use signalbox_protocol::{ClientInfo, Disconnect, Json, Push, StreamPosition, SubscribeRequest, Unsubscribed};
 use tracing::{info, warn};
 
 use crate::{
@@ -164,7 +164,8 @@ impl Publisher {
         .await
     }
 
-    /// Gives a user's connections a new end. One that has passed ends them at once (3005).
+    /// Gives a user's connections a new end, and tells the clients with a `refresh` push. One that has passed ends them at once
+    /// (3005).
     pub async fn refresh_user(&self, target: UserTarget<'_>, refreshed: Refreshed<'_>) -> anyhow::Result<()> {
         let delay = self.channels.client.expired_close_delay;
         self.for_each_connection(target, |connection| async move {
@@ -172,18 +173,33 @@ impl Publisher {
             match refreshed {
                 Refreshed::Until(at, info) if at > now_ms() / 1000 => {
                     let info = info.map(|info| info.get());
-                    self.table.refresh(connection_id, Some(at), info, delay).await?;
+                    if self.table.refresh(connection_id, Some(at), info, delay).await? {
+                        self.tell_refreshed(connection_id, Some(at)).await;
+                    }
                 }
                 Refreshed::Until(..) | Refreshed::Expired => {
                     self.end_for_good(connection_id, &Disconnect::EXPIRED).await?;
                 }
                 Refreshed::Forever => {
-                    self.table.refresh(connection_id, None, None, delay).await?;
+                    if self.table.refresh(connection_id, None, None, delay).await? {
+                        self.tell_refreshed(connection_id, None).await;
+                    }
                 }
             }
             Ok(())
         })
         .await
+    }
+
+    /// The new end counts, whether the client hears of it or not.
+    async fn tell_refreshed(&self, connection_id: &str, expires_at: Option<i64>) {
+        let ttl = expires_at.map_or(0, |at| u32::try_from(at - now_ms() / 1000).unwrap_or(0));
+        let frame = Frame::new(Push::Refresh { expires: expires_at.is_some(), ttl }.to_line());
+        match self.post(connection_id, &frame).await {
+            Ok(()) => {}
+            Err(PostError::Gone) => self.remove_gone(connection_id).await,
+            Err(cause) => warn!(connection_id, error = %cause, "refresh push was not posted"),
+        }
     }
 
     /// A connection that cannot be told is closed: it connects again, and whether it may is decided then.
@@ -192,7 +208,7 @@ impl Publisher {
             Ok(()) | Err(PostError::Gone) => return Ok(()),
             Err(cause) => warn!(connection_id, error = %cause, "disconnect push was not posted"),
         }
-        let frame = Frame::new(signalbox_protocol::Push::Disconnect(disconnect.clone()).to_line());
+        let frame = Frame::new(Push::Disconnect(disconnect.clone()).to_line());
         match self.post(connection_id, &frame).await {
             Ok(()) | Err(PostError::Gone) => Ok(()),
             Err(_) => match self.gateway.delete(connection_id).await {

@@ -771,6 +771,10 @@ impl Inner {
         if let Some(message) = push.get("message") {
             return self.messages.push(message["data"].clone());
         }
+        if push.get("refresh").is_some() {
+            // neither SDK takes notice
+            return;
+        }
         let Some(channel) = push["channel"].as_str() else {
             return self.violations.push(format!("a push without a channel: {push}"));
         };

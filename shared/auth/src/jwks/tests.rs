@@ -115,6 +115,29 @@ async fn a_token_of_the_provider_s_key_is_verified_and_the_keys_are_fetched_once
     assert_eq!(provider.asked(), 1);
 }
 
+/// Fails when such a token is answered as one whose key may come yet: its client would come again for ever.
+#[tokio::test]
+async fn a_token_that_names_a_key_of_another_kind_is_invalid_at_once() {
+    let provider = Provider::new(200, EVERY_KIND.to_owned()).await;
+    let verifier = provider.verifier();
+    for kid in ["rsa", "p384"] {
+        for _ in 0..2 {
+            let refused = verifier.verify_connection(&token(kid), 0).await;
+            assert!(matches!(refused, Err(TokenError::Invalid(_))), "{kid}: {refused:?}");
+        }
+    }
+    let unknown = verifier.verify_connection(&token("new"), 0).await;
+    assert!(matches!(unknown, Err(TokenError::KeysUnavailable(_))), "{unknown:?}");
+    assert_eq!(provider.asked(), 1);
+
+    // nor is the provider asked for it when a pause is over, until its keys are old
+    let jwks = Jwks { pause: Duration::ZERO, ..provider.jwks() };
+    for _ in 0..3 {
+        assert!(matches!(jwks.key(Some("rsa"), ES256).await, Err(TokenError::Invalid(_))));
+    }
+    assert_eq!(provider.asked(), 2);
+}
+
 #[tokio::test]
 async fn each_algorithm_is_verified_with_a_key_of_the_set() {
     let provider = Provider::new(200, EVERY_KIND.to_owned()).await;

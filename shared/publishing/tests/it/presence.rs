@@ -80,6 +80,32 @@ async fn who_has_gone_expired_or_was_lost_is_not_present() {
     assert_eq!(present.keys().collect::<Vec<_>>(), [&client_id("here")]);
 }
 
+/// Fails when a row is believed that says an earlier end than its connection has, or when a later one is looked up each time.
+#[tokio::test(start_paused = true)]
+async fn whose_token_has_ended_is_not_present_and_whose_was_renewed_is() {
+    let world = world(1).await;
+    let delay = world.channels.client.expired_close_delay;
+    for (id, user) in [("ended", "anna"), ("renewed", "bert"), ("for-ever", "carl")] {
+        world.connect_as(id, user, Some(now() + 60)).await;
+        world.subscribe_with(id, 1, plain()).await;
+    }
+    tokio::time::advance(Duration::from_secs(84)).await;
+    assert_eq!(world.publisher.presence_stats(CHANNEL).await.unwrap().num_clients, 3, "within the grace");
+    assert!(world.tables.table.refresh("renewed", Some(now() + 60), None, delay).await.unwrap());
+    assert!(world.tables.table.refresh("for-ever", None, None, delay).await.unwrap());
+    tokio::time::advance(Duration::from_secs(2)).await;
+
+    let present = async || world.publisher.presence(CHANNEL).await.unwrap().into_keys().collect::<Vec<_>>();
+    assert_eq!(present().await, [client_id("for-ever"), client_id("renewed")]);
+    assert_eq!(world.publisher.presence_stats(CHANNEL).await.unwrap().num_clients, 2);
+    let noted = [world.row("renewed").await.unwrap().expires_at, world.row("for-ever").await.unwrap().expires_at];
+    assert_eq!(noted, [Some(now() + 58), None]);
+    assert!(world.tables.table.connection("ended").await.unwrap().is_some(), "who asks ends nobody");
+
+    tokio::time::advance(Duration::from_secs(90)).await;
+    assert_eq!(present().await, [client_id("for-ever")]);
+}
+
 /// P9. However many notice that a connection is gone, its leave goes out once.
 #[tokio::test(start_paused = true)]
 async fn a_join_and_a_leave_are_told_once_whoever_notices() {

@@ -182,8 +182,10 @@ async fn a_refreshed_user_stays_and_an_expired_one_goes() {
     // the rows still say when the tokens ended that were there at the subscribe: a deliverer looks again
     tokio::time::advance(Duration::from_secs(90)).await;
     world.publish(1).await;
-    for (id, expires_at) in [("a", Some(600)), ("b", None)] {
-        assert_eq!(world.seen(id).1, [1], "{id}");
+    for (id, expires_at, told) in [("a", Some(600), json!({"expires": true, "ttl": 600})), ("b", None, json!({}))] {
+        let pushes = world.pushes(id);
+        assert_eq!((pushes.len(), &pushes[0]), (2, &json!({ "refresh": told })), "{id}");
+        assert_eq!(pushes[1]["pub"]["offset"], 1, "{id}");
         let noted = world.row(id).await.unwrap().expires_at;
         assert_eq!(noted.is_some(), expires_at.is_some(), "{id}");
     }
