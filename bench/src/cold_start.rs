@@ -149,6 +149,8 @@ impl Authority {
 pub(crate) fn self_signed() -> anyhow::Result<(String, rustls::ServerConfig)> {
     let key = rcgen::KeyPair::generate()?;
     let mut parameters = rcgen::CertificateParams::new(Vec::new())?;
+    // of another name than whom it vouches for: OpenSSL takes a certificate whose issuer has its own name for self-signed
+    parameters.distinguished_name.push(rcgen::DnType::CommonName, "an authority of a bench");
     parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
     let authority = parameters.self_signed(&key)?.pem();
     let issuer = rcgen::Issuer::new(parameters, key);
@@ -239,7 +241,8 @@ impl Stage {
             ("AWS_ENDPOINT_URL", &self.database),
             ("CONNECTIONS_ENDPOINT", &self.connections),
         ]);
-        command.stdout(std::process::Stdio::null());
+        // the SDK warns of the versions of Node that it is going to drop
+        command.env("NODE_NO_WARNINGS", "1").stdout(std::process::Stdio::null());
         if connection.is_some() {
             // otherwise nobody is called, and roots are read from where they are in production
             command.env("SSL_CERT_FILE", &authority.with_system).env("NODE_EXTRA_CA_CERTS", &authority.alone);

@@ -200,6 +200,12 @@ impl Channel {
         };
         Ok(self.publisher.publish(&self.name, &self.namespace, &message, &how).await?.offset)
     }
+
+    /// Comes back when everything up to `offset` was posted. Who has delivered for five seconds hands on to the next publisher or to a
+    /// worker (`fanout`); when nobody publishes any more, this is the worker.
+    pub(crate) async fn delivered(&self, offset: u64) -> anyhow::Result<()> {
+        self.publisher.ensure_delivered(&self.name, &self.namespace, offset).await
+    }
 }
 
 /// About 200 bytes, with the time in it.

@@ -71,7 +71,7 @@ pub(crate) async fn write(kind: &str, count: usize, writers: usize, subscribers:
     let log = UnorderedLog::new(&signalbox_lambda::sdk_config()?, env::require("CONNECTION_TABLE")?);
     let ids = log.rows(&channel.name).await?;
     ensure!(ids.len() == subscribers, "{} rows", ids.len());
-    let next = Cell::new(0);
+    let (next, top) = (Cell::new(0), Cell::new(0));
     let began = crate::meter::now_us();
     let writers = (0..writers).map(|_| async {
         while next.get() < count {
@@ -79,7 +79,7 @@ pub(crate) async fn write(kind: &str, count: usize, writers: usize, subscribers:
             let data = payload(next.get() as u64);
             match kind {
                 "ordered" => {
-                    channel.publish(data, &Options::default()).await?;
+                    top.set(top.get().max(channel.publish(data, &Options::default()).await?));
                 }
                 "unordered" => {
                     log.put(&channel.name, next.get() as u64, &data).await?;
@@ -93,6 +93,9 @@ pub(crate) async fn write(kind: &str, count: usize, writers: usize, subscribers:
         anyhow::Ok(())
     });
     futures::stream::iter(writers).buffer_unordered(usize::MAX).try_collect::<()>().await?;
+    if top.get() > 0 {
+        channel.delivered(top.get()).await?;
+    }
     answer(&json!(began));
     Ok(())
 }
