@@ -170,7 +170,7 @@ async fn server_api_events_are_answered_as_the_readme_says() {
 async fn the_keeper_s_minute_sweeps_and_pings() {
     let world = World::new().await;
     world.open("stale").await;
-    pass(11).await;
+    pass(40).await;
     let state = keeper::State { publisher: world.default.publisher.clone() };
     keeper::handle(&state, serde_json::from_str(event("keeper/minute")).unwrap()).await.unwrap();
     assert_eq!(world.pushes("stale", "disconnect")[0]["code"], 3502);
