@@ -11,18 +11,12 @@ use crate::{
     session::{Refusal, Session, Subscription, Viewer},
 };
 
-/// `type` of a shared poll, which is not served; 1 to 3 are maps, which no namespace here has.
-const SHARED_POLL: i32 = 4;
-
 /// Refused in Centrifugo's order: what is no request, a name that is too long, what was subscribed to before, how many there are,
 /// the namespace, its names, the kind of subscription, then who may.
 pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeRequest) -> Result<Outcome, Refusal> {
     let state = session.state;
     if request.channel.is_empty() {
         return Err(Disconnect::BAD_REQUEST.into());
-    }
-    if request.kind == SHARED_POLL {
-        return Err(ErrorCode::NOT_AVAILABLE.into());
     }
     if !["", DeltaType::Fossil.as_str()].contains(&request.delta.as_str()) {
         return Err(Disconnect::BAD_REQUEST.into());
@@ -44,6 +38,7 @@ pub(crate) async fn run(session: &mut Session<'_>, id: u32, request: &SubscribeR
         return Err(ErrorCode::LIMIT_EXCEEDED.into());
     }
     let namespace = namespace(state, &name)?;
+    // maps and shared polls, which no namespace here has
     if request.kind != 0 {
         return Err(ErrorCode::PERMISSION_DENIED.into());
     }
