@@ -13,10 +13,15 @@ TARGET_arm64  := --arm64
 TARGET_x86_64 := --x86-64
 TARGET        := $(or $(TARGET_$(ARCHITECTURE)),$(error ARCHITECTURE must be arm64 or x86_64))
 
-FUNCTIONS := ws-connect ws-disconnect ws-default zabbix-webhook status-router recorder query migrate
+FUNCTIONS := ws-connect ws-disconnect ws-default zabbix-webhook status-router api keeper fanout recorder query migrate
+
+# A function with channels that it cannot read does not start: better no build.
+.PHONY: channels
+channels:
+	cargo local check-channels channels.json
 
 .PHONY: functions
-functions:
+functions: channels
 	@# SAM shows standard output as it comes and keeps the other for the end
 	cargo lambda build --release --locked $(TARGET) $(addprefix --package ,$(FUNCTIONS)) 2>&1
 
@@ -27,11 +32,14 @@ build-$(1): functions
 	cp $$(LAMBDA_DIR)/$(2)/bootstrap $(3) "$$(ARTIFACTS_DIR)/"
 endef
 
-$(eval $(call function,WsConnectFunction,ws-connect))
-$(eval $(call function,WsDisconnectFunction,ws-disconnect))
+$(eval $(call function,WsConnectFunction,ws-connect,channels.json))
+$(eval $(call function,WsDisconnectFunction,ws-disconnect,channels.json))
 $(eval $(call function,WsDefaultFunction,ws-default,channels.json))
 $(eval $(call function,ZabbixWebhookFunction,zabbix-webhook))
 $(eval $(call function,StatusRouterFunction,status-router,channels.json))
+$(eval $(call function,ApiFunction,api,channels.json))
+$(eval $(call function,KeeperFunction,keeper,channels.json))
+$(eval $(call function,FanoutFunction,fanout,channels.json))
 $(eval $(call function,RecorderFunction,recorder))
 $(eval $(call function,QueryFunction,query))
 $(eval $(call function,MigrateFunction,migrate))

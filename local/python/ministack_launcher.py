@@ -5,7 +5,13 @@
 2. EventBridge hands events to Lambda as AWS does: asynchronously, tried again after an error, then given to the function's
    on-failure destination. MiniStack tries once and drops the event, though its own `Event` invocations do it right.
 3. Secrets that a template has generated leave out punctuation where it says so: people paste them into shells and headers.
-4. It stops, and saves its state, when whoever started it ends (standard input is a pipe that only the starter holds). The
+4. A burst of events does not start a process for each: as many environments of a function as this machine has use for, and
+   the events behind them wait their turn. (300 sockets at once were 300 processes, and none of them got anywhere.)
+5. Environments that wait for an event cost nothing: MiniStack looks after each of them twenty times a second, and waits after
+   each event for logs that it may not have written.
+6. With IAM enforced, who may do a thing to one message of a queue may do it to a batch: on AWS there are no actions of their own
+   for batches.
+7. It stops, and saves its state, when whoever started it ends (standard input is a pipe that only the starter holds). The
    file named as its argument says that all is ready: it is removed then.
 """
 
@@ -21,6 +27,8 @@ import time
 from importlib.metadata import version
 
 STOP_SECONDS = 20
+# Environments of one function. They are small and mostly wait for DynamoDB, but MiniStack, which answers them, has one core.
+ENVIRONMENTS = max(16, 4 * (os.cpu_count() or 1))
 
 
 def refuse(missing):
@@ -82,6 +90,91 @@ def with_punctuation_excluded():
     provisioners._sm_secret_string = secret_string
 
 
+def with_few_environments():
+    from ministack.services import lambda_svc
+
+    run = getattr(lambda_svc, "_execute_function_provided_warm", None)
+    if run is None or list(inspect.signature(run).parameters) != ["func", "event", "request_id"]:
+        refuse("lambda_svc._execute_function_provided_warm is gone or takes other parameters")
+    if "_execute_function_provided_warm(func, event, request_id)" not in inspect.getsource(
+        lambda_svc._execute_function_dispatch
+    ):
+        refuse("lambda_svc._execute_function_dispatch no longer calls _execute_function_provided_warm")
+    gates, guard = {}, threading.Lock()
+
+    def run_in_turn(func, event, request_id):
+        # Waiting is safe: each invocation has a thread of its own, and no function of ours invokes another.
+        name = (func.get("config") or func).get("FunctionName", "")
+        with guard:
+            gate = gates.setdefault(name, threading.Semaphore(ENVIRONMENTS))
+        with gate:
+            return run(func, event, request_id)
+
+    lambda_svc._execute_function_provided_warm = run_in_turn
+
+
+def without_polling():
+    import queue
+    import socket
+    import types
+
+    from ministack.core import lambda_runtime
+
+    worker = lambda_runtime.ProvidedWorker
+    source = inspect.getsource(worker)
+    for expected in ("queue.Queue(maxsize=1)", "timeout=0.1", 'kwargs={"poll_interval": 0.1}', "_PROVIDED_POLL"):
+        if expected not in source:
+            refuse(f"lambda_runtime.ProvidedWorker has no {expected}")
+
+    class PatientQueue(queue.Queue):
+        """What an environment waits on for its next event. An event wakes it; the rest is to see that it was stopped."""
+
+        def get(self, block=True, timeout=None):
+            return super().get(block, max(timeout, 2.0) if self.maxsize == 1 and timeout else timeout)
+
+    lambda_runtime.queue = types.SimpleNamespace(Queue=PatientQueue, Empty=queue.Empty, Full=queue.Full)
+    # How soon a process that died is noticed; its answer wakes whoever waits for it.
+    lambda_runtime._PROVIDED_POLL = 0.25
+
+    # A server that waits for a connection needs no look at whether it shall stop: it is told so by a connection.
+    serve = socketserver.BaseServer.serve_forever
+
+    def serve_forever(self, poll_interval=0.5):
+        serve(self, 3600)
+
+    def shutdown(self):
+        self._BaseServer__shutdown_request = True
+        try:
+            socket.create_connection(self.server_address, 1).close()
+        except OSError:
+            pass
+        self._BaseServer__is_shut_down.wait(5)
+
+    socketserver.BaseServer.serve_forever = serve_forever
+    socketserver.BaseServer.shutdown = shutdown
+
+    # Lines of an invocation are in the pipe before its answer is there: what is waited for is the thread that reads it.
+    drain = lambda_runtime.Worker._drain_stderr_bounded
+    if list(inspect.signature(drain).parameters) != ["self", "first_line_wait", "idle_confirm", "hard_cap"]:
+        refuse("lambda_runtime.Worker._drain_stderr_bounded takes other parameters")
+    drain.__defaults__ = (0.004, 0.002, 0.1)
+
+
+def with_actions_of_aws():
+    from ministack.core import iam_actions
+
+    action_of = getattr(iam_actions, "extract_iam_action", None)
+    if action_of is None:
+        refuse("core.iam_actions.extract_iam_action is gone")
+    batches = {f"sqs:{name}Batch": f"sqs:{name}" for name in ("SendMessage", "DeleteMessage", "ChangeMessageVisibility")}
+
+    def extract_iam_action(*arguments, **named):
+        action = action_of(*arguments, **named)
+        return batches.get(action, action)
+
+    iam_actions.extract_iam_action = extract_iam_action
+
+
 def stop_with_starter(ready_file):
     def watch():
         while os.read(0, 4096):
@@ -111,6 +204,9 @@ def main():
     without_nagle()
     with_retries_from_eventbridge()
     with_punctuation_excluded()
+    with_few_environments()
+    without_polling()
+    with_actions_of_aws()
     ready_file = sys.argv[1]
     sys.argv = ["ministack"]
     import ministack.app

@@ -100,7 +100,7 @@ async fn parts_are_there(aws: &Aws, outputs: &Outputs) -> bool {
     let mappings = aws.rest("lambda", Method::GET, "/2015-03-31/event-source-mappings/", None).await;
     let rules = json!({ "EventBusName": output("EventBusName") });
     let rules = aws.json("events", "AWSEvents.ListRules", rules).await;
-    mappings.is_ok_and(|mappings| count(&mappings, "EventSourceMappings") >= 1)
+    mappings.is_ok_and(|mappings| count(&mappings, "EventSourceMappings") >= 2)
         && rules.is_ok_and(|rules| count(&rules, "Rules") >= 2)
 }
 

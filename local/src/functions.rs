@@ -18,7 +18,8 @@ use crate::{
 };
 
 /// Functions that read `channels.json` beside their binary.
-const WITH_CHANNELS: [&str; 2] = ["ws-default", "status-router"];
+const WITH_CHANNELS: [&str; 7] =
+    ["ws-connect", "ws-disconnect", "ws-default", "status-router", "api", "keeper", "fanout"];
 
 /// Folders of `functions/`, that is packages, that is binaries.
 pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>, StartError> {
@@ -34,10 +35,14 @@ pub(crate) fn names(workspace: &Workspace) -> Result<Vec<String>, StartError> {
     Ok(names)
 }
 
-/// Fails where [`bundle`] would, before anything is started.
-pub(crate) fn check_sources(workspace: &Workspace, template: &Path, channels: &Path) -> Result<(), StartError> {
+/// Fails where [`bundle`] would, before anything is started; what is in the channels' file.
+pub(crate) fn check_sources(
+    workspace: &Workspace,
+    template: &Path,
+    channels: &Path,
+) -> Result<ChannelsConfig, StartError> {
     rewrite_template(&read_template(template)?, &names(workspace)?)?;
-    read_channels(channels).map(drop)
+    read_channels(channels).map(|(_, config)| config)
 }
 
 fn read_template(path: &Path) -> Result<String, StartError> {
@@ -61,7 +66,8 @@ pub(crate) fn build(
             None => command.env_remove(name),
         };
     }
-    command.args(["build", "--workspace", "--bins"]).current_dir(&workspace.root);
+    // all but what measures them
+    command.args(["build", "--workspace", "--exclude", "signalbox-bench", "--bins"]).current_dir(&workspace.root);
     if quiet {
         return run(&mut command, "cargo build", log, interrupt);
     }
@@ -96,7 +102,7 @@ pub(crate) fn bundle(
 ) -> Result<Bundle, StartError> {
     let names = names(workspace)?;
     let rewritten = rewrite_template(&read_template(template)?, &names)?;
-    let channels = read_channels(channels)?;
+    let (channels, _) = read_channels(channels)?;
     let build = state.path("build");
     let trouble = |error: std::io::Error| StartError::failed("packing the functions", error);
     fs::create_dir_all(build.join("bin")).map_err(trouble)?;
@@ -164,14 +170,15 @@ fn rewrite_template(source: &str, names: &[String]) -> Result<String, StartError
     Ok(lines.join("\n") + "\n")
 }
 
-fn read_channels(path: &Path) -> Result<Vec<u8>, StartError> {
-    let trouble = |error: String| {
-        StartError::new(format!("{} cannot be used: {error}", path.display()), "see docs/CONFIG.md for its format")
+/// The file as it is, and what is in it.
+pub(crate) fn read_channels(path: &Path) -> Result<(Vec<u8>, ChannelsConfig), StartError> {
+    let trouble = |cause: &str| {
+        StartError::new(format!("{} cannot be used{cause}", path.display()), "see docs/CONFIG.md for its format")
     };
-    let content = fs::read_to_string(path).map_err(|error| trouble(error.to_string()))?;
+    let content = fs::read_to_string(path).map_err(|error| trouble(&format!(": {error}")))?;
     // A function that cannot read its channels would only say so in its log.
-    ChannelsConfig::parse(&content).map_err(|error| trouble(error.to_string()))?;
-    Ok(content.into_bytes())
+    let config = ChannelsConfig::parse(&content).map_err(|error| trouble("").with_mistakes(error.mistakes()))?;
+    Ok((content.into_bytes(), config))
 }
 
 /// Gives this build's binary a name of its own in the state. Cargo replaces the file when it builds anew and never
@@ -256,11 +263,19 @@ mod tests {
     }
 
     #[test]
-    fn channels_that_cannot_be_read_are_named_in_one_line() {
+    fn channels_that_cannot_be_read_are_named_with_one_mistake_a_line() {
         let path = std::env::temp_dir().join(format!("signalbox-channels-{}.json", std::process::id()));
-        fs::write(&path, "namespaces:\n  - status\n").unwrap();
-        let error = read_channels(&path).unwrap_err().to_string();
-        assert!(error.contains(path.to_str().unwrap()) && !error.contains('\n'), "{error}");
+        let told = |content: &str| {
+            fs::write(&path, content).unwrap();
+            let error = read_channels(&path).unwrap_err().to_string();
+            let lines: Vec<_> = error.lines().map(str::to_owned).collect();
+            assert!(lines[0].contains(path.to_str().unwrap()) && lines[0].contains("docs/CONFIG.md"), "{error}");
+            lines
+        };
+        assert_eq!(told("namespaces:\n  - status\n").len(), 2);
+        let lines = told(r#"{"client": {"channel_limit": 128, "chanel_limit": 1}, "http_api": {"insecure": 1}}"#);
+        let paths: Vec<_> = lines[1..].iter().map(|line| line.split_once(": ").unwrap().0).collect();
+        assert_eq!(paths, ["client.channel_limit", "client.chanel_limit", "http_api.insecure"], "{lines:?}");
         fs::remove_file(&path).unwrap();
         assert!(read_channels(&path).is_err());
     }

@@ -29,13 +29,14 @@ use std::{
     collections::BTreeMap,
     fs::File,
     io,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::{Mutex, MutexGuard, PoisonError},
     time::Duration,
 };
 
 use jiff::{Timestamp, ToSpan};
 use serde::Serialize;
+use signalbox_channels::ChannelsConfig;
 use tokio::runtime::{Handle, Runtime};
 
 use crate::{
@@ -319,7 +320,7 @@ impl Parts {
 
 impl Start {
     /// Checks everything that can be checked before anything is started.
-    fn new(options: Options, handle: Handle) -> Result<Self, StartError> {
+    fn new(mut options: Options, handle: Handle) -> Result<Self, StartError> {
         let progress = Progress::new(options.quiet);
         let ports = Ports::from_base(options.port_base)?;
         let workspace = Workspace::find()?;
@@ -329,7 +330,7 @@ impl Start {
         }
         let template = options.template.clone().unwrap_or_else(|| workspace.root.join("template.yaml"));
         let channels = options.channels.clone().unwrap_or_else(|| workspace.root.join("channels.json"));
-        functions::check_sources(&workspace, &template, &channels)?;
+        take_keys(&mut options, &functions::check_sources(&workspace, &template, &channels)?, &channels)?;
         let dir = options.dir.clone().unwrap_or_else(|| workspace.root.join(".signalbox"));
         let state = State::open(&dir, options.fresh)?;
         ports.check_free()?;
@@ -490,8 +491,80 @@ impl Start {
     }
 }
 
+/// Fails when a file cannot be the channels', as a start with it would.
+///
+/// # Errors
+/// A line that names the file, and one for each mistake in it, by its path.
+pub fn check_channels(file: &Path) -> Result<(), StartError> {
+    functions::read_channels(file).map(drop)
+}
+
+/// The functions prefer the keys of the channels' file: the stack has the same, or whoever reads `endpoints.json` is misled.
+fn take_keys(options: &mut Options, channels: &ChannelsConfig, file: &Path) -> Result<(), StartError> {
+    let pairs = [
+        (&mut options.api_key, "--api-key", &channels.http_api.key, "http_api.key"),
+        (
+            &mut options.token_secret,
+            "--token-secret",
+            &channels.client.token.hmac_secret_key,
+            "client.token.hmac_secret_key",
+        ),
+    ];
+    for (given, option, configured, path) in pairs {
+        let Some(configured) = configured.as_ref().filter(|key| !key.is_empty()) else { continue };
+        if given.as_ref().is_some_and(|given| given != configured) {
+            return Err(StartError::new(
+                format!("{option} is not the {path} of {}", file.display()),
+                "leave one of them out, or give both the same value",
+            ));
+        }
+        *given = Some(configured.clone());
+    }
+    Ok(())
+}
+
 fn record(state: &State, name: &str, child: Option<&Guarded>) {
     if let Some(child) = child {
         state.record(name, child.id());
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const KEYS: &str = r#"{"http_api": {"key": "k"}, "client": {"token": {"hmac_secret_key": "t"}}}"#;
+
+    fn taken(mut options: Options, channels: &str) -> Result<(Option<String>, Option<String>), String> {
+        let channels = ChannelsConfig::parse(channels).unwrap();
+        take_keys(&mut options, &channels, Path::new("c.json")).map_err(|error| error.to_string())?;
+        Ok((options.api_key, options.token_secret))
+    }
+
+    #[test]
+    fn keys_of_the_channels_file_are_the_stacks() {
+        assert_eq!(taken(Options::default(), KEYS), Ok((Some("k".to_owned()), Some("t".to_owned()))));
+        assert_eq!(taken(Options::default(), "{}"), Ok((None, None)));
+        let given = Options { api_key: Some("a".to_owned()), ..Options::default() };
+        assert_eq!(taken(given, "{}"), Ok((Some("a".to_owned()), None)));
+        let same = Options { token_secret: Some("t".to_owned()), ..Options::default() };
+        assert_eq!(taken(same, KEYS), Ok((Some("k".to_owned()), Some("t".to_owned()))));
+    }
+
+    #[test]
+    fn another_key_on_the_command_line_is_refused_and_neither_is_told() {
+        for (options, says) in [
+            (
+                Options { api_key: Some("other".to_owned()), ..Options::default() },
+                "--api-key is not the http_api.key of c.json",
+            ),
+            (
+                Options { token_secret: Some("other".to_owned()), ..Options::default() },
+                "--token-secret is not the client.token.hmac_secret_key of c.json",
+            ),
+        ] {
+            let error = taken(options, KEYS).unwrap_err();
+            assert!(error.starts_with(says) && !error.contains("other"), "{error}");
+        }
     }
 }

@@ -8,7 +8,7 @@ use std::{
 };
 
 use signalbox_local::{
-    Cloud, Endpoints, Interrupt,
+    Cloud, Endpoints, Interrupt, check_channels,
     options::{Command, HELP, parse},
 };
 
@@ -18,6 +18,9 @@ fn main() -> ExitCode {
         Ok(Command::Help) => {
             let _ = writeln!(stdout(), "{HELP}");
             return ExitCode::SUCCESS;
+        }
+        Ok(Command::CheckChannels(file)) => {
+            return check_channels(&file).map_or_else(|error| fail(&error.to_string(), 1), |()| ExitCode::SUCCESS);
         }
         Err(error) => return fail(&format!("{error}; see cargo local --help"), 2),
     };

@@ -85,6 +85,8 @@ pub(crate) fn spawn(tools: &Tools, state: &State, ports: Ports, auth: bool, log:
         // After 5 s and 10 s more, where AWS takes one and two minutes. Sooner is too soon: when one process of a function dies
         // MiniStack fails others of it for a second or two, and three tries would be over.
         .env("LAMBDA_ASYNC_RETRY_BASE_SECONDS", "5")
+        // AWS's own: what waits for one of our few environments counts, too (python/ministack_launcher.py, 4)
+        .env("LAMBDA_ACCOUNT_CONCURRENCY", "1000")
         .env("LOG_LEVEL", "INFO")
         .env("RUST_LOG", "info")
         // Ports of services that we do not use would collide between two stacks.

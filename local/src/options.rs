@@ -20,14 +20,18 @@ Builds the functions, starts Postgres and MiniStack, deploys template.yaml into 
 and prints where everything is. Ctrl-C stops all of it; the next start goes on from the same state.
 
 Usage: cargo local [OPTIONS]
+       cargo local check-channels FILE   only say whether a channels' file can be used
 
   --dir DIR          where the state lives           [default: .signalbox in the workspace]
   --port-base N      first of four ports: N AWS endpoint, N+1 board, N+2 Postgres, N+3 PgBouncer
                                                      [default: 4560]
-  --channels FILE    namespaces of the channels      [default: channels.json in the workspace]
+  --channels FILE    the channels, in the shape of Centrifugo's configuration
+                                                     [default: channels.json in the workspace]
   --template FILE    what to deploy                  [default: template.yaml in the workspace]
-  --token-secret S   secret of viewers' HS256 tokens [default: generated, kept in the state]
-  --api-key K        the X-API-Key of /api           [default: generated, kept in the state]
+  --token-secret S   secret of viewers' HS256 tokens [default: client.token.hmac_secret_key of the channels' file,
+                                                     else generated and kept in the state]
+  --api-key K        the X-API-Key of /api           [default: http_api.key of the channels' file, else generated
+                                                     and kept in the state]
   --demo             send real Zabbix messages at a human pace, so that the board is alive
   --no-web           neither build nor serve the board (needs no Node)
   --fresh            forget the state in DIR and begin anew
@@ -44,11 +48,12 @@ pub struct Options {
     pub dir: Option<PathBuf>,
     /// First of four consecutive ports, see [`crate::ports::Ports`].
     pub port_base: u16,
-    /// Namespaces of the channels; `None` is `channels.json` in the workspace.
+    /// The channels, in the shape of Centrifugo's configuration; `None` is `channels.json` in the workspace.
     pub channels: Option<PathBuf>,
-    /// Secret of viewers' HS256 tokens; `None` lets the stack generate one.
+    /// Secret of viewers' HS256 tokens; `None` takes the channels' `client.token.hmac_secret_key`, or lets the stack
+    /// generate one.
     pub token_secret: Option<String>,
-    /// The `X-API-Key` of `/api`; `None` lets the stack generate one.
+    /// The `X-API-Key` of `/api`; `None` takes the channels' `http_api.key`, or lets the stack generate one.
     pub api_key: Option<String>,
     /// Keep sending real Zabbix messages.
     pub demo: bool,
@@ -108,6 +113,8 @@ pub enum Command {
     Help,
     /// Start a cloud.
     Start(Box<Options>),
+    /// Only say whether this file can be the channels' ([`crate::check_channels`]).
+    CheckChannels(PathBuf),
 }
 
 /// Reads the command line (without the program's name).
@@ -120,9 +127,17 @@ pub fn parse(arguments: impl IntoIterator<Item = OsString>) -> Result<Command, S
 
 fn read(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
     let mut options = Options::default();
+    let mut first = true;
     while let Some(argument) = parser.next()? {
         match argument {
             Short('h') | Long("help") => return Ok(Command::Help),
+            Value(command) if first && command == "check-channels" => {
+                let file = parser.value()?.into();
+                return match parser.next()? {
+                    None => Ok(Command::CheckChannels(file)),
+                    Some(other) => Err(other.unexpected()),
+                };
+            }
             Long("dir") => options.dir = Some(parser.value()?.into()),
             Long("port-base") => options.port_base = parser.value()?.parse()?,
             Long("channels") => options.channels = Some(parser.value()?.into()),
@@ -136,6 +151,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
             Long("fresh") => options.fresh = true,
             other => return Err(other.unexpected()),
         }
+        first = false;
     }
     Ok(Command::Start(Box::new(options)))
 }
@@ -151,7 +167,7 @@ mod tests {
     fn options(arguments: &[&str]) -> Options {
         match parse(arguments.iter().map(Into::into)).unwrap() {
             Command::Start(options) => *options,
-            Command::Help => panic!("help"),
+            other => panic!("{other:?}"),
         }
     }
 
@@ -205,6 +221,15 @@ mod tests {
     }
 
     #[test]
+    fn a_channels_file_can_be_checked_alone() {
+        let read = |arguments: &[&str]| parse(arguments.iter().map(Into::into));
+        assert!(matches!(read(&["check-channels", "c.json"]), Ok(Command::CheckChannels(file)) if file == *"c.json"));
+        for wrong in [&["check-channels"][..], &["check-channels", "c.json", "d.json"], &["--demo", "check-channels"]] {
+            assert!(read(wrong).is_err(), "{wrong:?}");
+        }
+    }
+
+    #[test]
     fn help_wins_and_names_every_option() {
         assert!(matches!(parse(["--demo", "--help"].map(Into::into)), Ok(Command::Help)));
         for option in [
@@ -217,6 +242,7 @@ mod tests {
             "--demo",
             "--no-web",
             "--fresh",
+            "check-channels",
         ] {
             assert!(HELP.contains(option), "{option}");
         }

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    path::PathBuf,
+    path::{Path, PathBuf},
     sync::OnceLock,
     time::{Duration, Instant},
 };
@@ -49,6 +49,8 @@ fn start() -> &'static Cloud {
         let options = Options {
             dir: Some(target.join(if auth { "cloud-auth" } else { "cloud" })),
             port_base: if auth { 24_680 } else { 24_640 },
+            // a namespace for every feature
+            channels: Some(Path::new(env!("CARGO_MANIFEST_DIR")).join("sdk/channels.json")),
             fresh: true,
             auth,
             ..Options::default()
@@ -77,6 +79,16 @@ pub(crate) async fn request(
     let status = response.status().as_u16();
     let body = response.into_body().collect().await.unwrap().to_bytes();
     (status, String::from_utf8_lossy(&body).into_owned())
+}
+
+/// The result of a method of the server API.
+pub(crate) async fn api(endpoints: &Endpoints, method: &str, body: &Value) -> Value {
+    let headers = [("content-type", "application/json"), ("x-api-key", endpoints.api_key.as_str())];
+    let (status, answer) =
+        request("POST", &format!("{}/{method}", endpoints.api_url), &headers, body.to_string()).await;
+    let mut answer: Value = serde_json::from_str(&answer).unwrap_or_else(|_| panic!("{status} {answer}"));
+    assert!(status == 200 && answer["result"].is_object(), "{method}: {status} {answer}");
+    answer["result"].take()
 }
 
 /// Posts a body to the webhook, signed now.
@@ -154,7 +166,9 @@ pub(crate) struct Viewer {
     socket: WebSocketStream<MaybeTlsStream<TcpStream>>,
     lines: VecDeque<Value>,
     commands: u32,
-    /// Of `status:all`.
+    /// What it watches.
+    channel: String,
+    /// In that channel.
     position: Value,
     resubscribing: Option<u32>,
 }
@@ -162,8 +176,12 @@ pub(crate) struct Viewer {
 impl Viewer {
     /// Opens a socket and connects with a token of the stack's secret.
     pub(crate) async fn connect(endpoints: &Endpoints) -> Self {
+        Self::connect_as(endpoints, "anna").await
+    }
+
+    pub(crate) async fn connect_as(endpoints: &Endpoints, user: &str) -> Self {
         let mut viewer = Self::open(endpoints).await;
-        let token = signed(&json!({"sub": "anna", "exp": now_ms() / 1000 + 3600}), &endpoints.token_secret);
+        let token = signed(&json!({"sub": user, "exp": now_ms() / 1000 + 3600}), &endpoints.token_secret);
         let reply = viewer.call("connect", &json!({"token": token, "name": "test"})).await;
         assert!(reply["connect"]["client"].is_string(), "{reply}");
         viewer
@@ -171,7 +189,14 @@ impl Viewer {
 
     pub(crate) async fn open(endpoints: &Endpoints) -> Self {
         let (socket, _) = tokio_tungstenite::connect_async(&endpoints.ws_url).await.unwrap();
-        Self { socket, lines: VecDeque::new(), commands: 0, position: Value::Null, resubscribing: None }
+        Self {
+            socket,
+            lines: VecDeque::new(),
+            commands: 0,
+            channel: "status:all".to_owned(),
+            position: Value::Null,
+            resubscribing: None,
+        }
     }
 
     pub(crate) async fn send(&mut self, frame: &str) {
@@ -202,6 +227,10 @@ impl Viewer {
 
     /// The next line, or `None` when the socket is closed.
     pub(crate) async fn next(&mut self) -> Option<Value> {
+        self.next_within(PATIENCE).await
+    }
+
+    pub(crate) async fn next_within(&mut self, patience: Duration) -> Option<Value> {
         loop {
             if let Some(line) = self.lines.pop_front() {
                 if self.follows(&line).await {
@@ -209,7 +238,7 @@ impl Viewer {
                 }
                 return Some(line);
             }
-            match tokio::time::timeout(PATIENCE, self.socket.next()).await.expect("something in time")? {
+            match tokio::time::timeout(patience, self.socket.next()).await.expect("something in time")? {
                 Ok(Message::Text(frame)) => {
                     self.lines.extend(frame.split('\n').map(|line| serde_json::from_str(line).unwrap()));
                 }
@@ -240,6 +269,7 @@ impl Viewer {
     /// As the SDKs do when a socket closes: another one, and what was missed.
     pub(crate) async fn back(self, endpoints: &Endpoints) -> Self {
         let mut again = Self::connect(endpoints).await;
+        again.channel = self.channel;
         again.position = self.position;
         again.subscribe().await;
         again
@@ -252,14 +282,36 @@ impl Viewer {
     }
 
     fn recovery(&self) -> Value {
-        json!({"channel": "status:all", "recover": true, "offset": self.position["offset"], "epoch": self.position["epoch"]})
+        json!({
+            "channel": self.channel, "recover": true,
+            "offset": self.position["offset"], "epoch": self.position["epoch"],
+        })
     }
 
     /// Publications of a reply are lines like those that come alone.
     fn put_first(&mut self, publications: &Value) {
         for publication in publications.as_array().into_iter().flatten().rev() {
-            self.lines.push_front(json!({"push": {"channel": "status:all", "pub": publication}}));
+            self.lines.push_front(json!({"push": {"channel": self.channel, "pub": publication}}));
         }
+    }
+
+    /// Subscribes to a channel as it is now, instead of the problems.
+    pub(crate) async fn join(&mut self, channel: &str) {
+        let reply = self.call("subscribe", &json!({"channel": channel})).await;
+        assert!(reply["subscribe"].is_object(), "{reply}");
+        channel.clone_into(&mut self.channel);
+        let subscribed = &reply["subscribe"];
+        self.position = json!({"offset": subscribed["offset"].as_u64().unwrap_or(0), "epoch": subscribed["epoch"]});
+    }
+
+    /// The `data` of the next so many publications.
+    pub(crate) async fn publications(&mut self, count: usize) -> Vec<Value> {
+        let mut publications = Vec::new();
+        while publications.len() < count {
+            let line = self.next().await.expect("a publication");
+            publications.extend(line.pointer("/push/pub/data").cloned());
+        }
+        publications
     }
 
     /// Subscribes to all problems from where its snapshot stood; the open problems by event id.

@@ -3,10 +3,12 @@
 use std::{collections::BTreeSet, io::Write as _, path::Path, process::Command, time::Duration};
 
 use serde_json::{Value, json};
+use signalbox_connections::{ConnectionTable, LogItem, LogWrite, PublishKey, WritePublication, testing::local_config};
+use signalbox_lambda::now_ms;
 use tokio_postgres::types::Type;
 
 use crate::cloud::{
-    PATIENCE, Viewer, alone, body, eventually, fresh_event_id, notify, notify_until_taken, request, shared,
+    PATIENCE, Viewer, alone, api, body, eventually, fresh_event_id, notify, notify_until_taken, request, shared,
 };
 
 /// Rows of the record of these problems.
@@ -281,4 +283,135 @@ async fn the_board_in_a_browser() {
         return;
     }
     assert!(output.status.success(), "{said}");
+}
+
+/// A channel that no other test uses.
+fn channel(namespace: &str) -> String {
+    format!("{namespace}:{}", fresh_event_id())
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_server_api_publishes_and_tells_who_is_there() {
+    let (cloud, _peace) = shared().await;
+    let endpoints = cloud.endpoints();
+    let channel = channel("loud");
+    let mut viewer = Viewer::connect_as(endpoints, "berta").await;
+    viewer.join(&channel).await;
+
+    let published = api(endpoints, "publish", &json!({"channel": channel, "data": {"n": 1}})).await;
+    assert_eq!(published["offset"], 1, "{published}");
+    assert_eq!(viewer.publications(1).await, [json!({"n": 1})]);
+
+    let presence = api(endpoints, "presence", &json!({"channel": channel})).await;
+    let clients: Vec<_> = presence["presence"].as_object().unwrap().values().collect();
+    assert!(clients.len() == 1 && clients[0]["user"] == "berta", "{presence}");
+    let history = api(endpoints, "history", &json!({"channel": channel, "limit": 10})).await;
+    assert_eq!(history["publications"][0]["data"], json!({"n": 1}), "{history}");
+    let channels = api(endpoints, "channels", &json!({"pattern": channel})).await;
+    assert_eq!(channels["channels"][&channel]["num_clients"], 1, "{channels}");
+
+    api(endpoints, "disconnect", &json!({"user": "berta"})).await;
+    // its own join is among the lines
+    let code = loop {
+        let line = viewer.next().await.expect("a disconnect push");
+        if let Some(code) = line.pointer("/push/disconnect/code") {
+            break code.clone();
+        }
+    };
+    assert_eq!(code, 3503);
+    let stats = async || api(endpoints, "presence_stats", &json!({"channel": channel})).await["num_clients"].clone();
+    eventually(PATIENCE, stats, |clients| *clients == 0).await;
+}
+
+/// P8. The test is the publisher that dies between its write and its post; nobody publishes after it.
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keeper_delivers_what_a_dead_publisher_wrote() {
+    let (cloud, _peace) = shared().await;
+    let endpoints = cloud.endpoints();
+    let channel = channel("large");
+    let mut viewer = Viewer::connect(endpoints).await;
+    viewer.join(&channel).await;
+
+    let table = ConnectionTable::new(
+        &local_config(&endpoints.aws_endpoint_url),
+        endpoints.outputs["ConnectionTableName"].as_str(),
+    );
+    let (history_ttl, meta_ttl) = (Duration::from_mins(5), Duration::from_hours(1));
+    let now = now_ms();
+    let appended = table.append(&channel, "dead", now, Duration::from_secs(1), meta_ttl).await.unwrap();
+    assert!(appended.held);
+    let item = LogItem { data: json!({"last": "words"}).to_string(), ..LogItem::default() };
+    let write = WritePublication {
+        channel: &channel,
+        head: &appended.head,
+        item: &item,
+        key: PublishKey::default(),
+        now_s: now / 1000,
+        history_ttl,
+        meta_ttl,
+    };
+    assert_eq!(table.write_publication(&write).await.unwrap(), LogWrite::Written);
+
+    // its minute, its lease, and some time to work
+    let words =
+        tokio::time::timeout(Duration::from_mins(3), patiently(&mut viewer)).await.expect("the keeper's minute");
+    assert_eq!(words.unwrap().pointer("/push/pub/data"), Some(&json!({"last": "words"})));
+    let delivered = async || table.find_head(&channel).await.unwrap().unwrap();
+    eventually(PATIENCE, delivered, |head| head.delivered == 1 && head.holder.is_none()).await;
+}
+
+/// The next line that is no ping, however long it takes.
+async fn patiently(viewer: &mut Viewer) -> Option<Value> {
+    loop {
+        match viewer.next_within(Duration::from_mins(3)).await {
+            Some(line) if line == json!({}) => {}
+            line => return line,
+        }
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_keeper_closes_a_socket_that_never_connects() {
+    let (cloud, _peace) = shared().await;
+    let mut silent = Viewer::open(cloud.endpoints()).await;
+    let line = patiently(&mut silent).await.expect("a disconnect push");
+    assert_eq!(line["push"]["disconnect"]["code"], 3502, "{line}");
+    assert_eq!(patiently(&mut silent).await, None, "closed");
+}
+
+/// P1, P2. The workers of the FIFO queue.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_channel_in_shards_reaches_every_socket_once_and_in_order() {
+    const VIEWERS: usize = 18;
+    const PUBLICATIONS: usize = 15;
+    let (cloud, _peace) = shared().await;
+    let endpoints = cloud.endpoints();
+    let channel = channel("wide");
+    let viewers = (0..VIEWERS).map(async |n| {
+        let mut viewer = Viewer::connect_as(endpoints, &format!("wide-{n}")).await;
+        viewer.join(&channel).await;
+        viewer
+    });
+    let mut viewers = futures::future::join_all(viewers).await;
+    for n in 0..PUBLICATIONS {
+        api(endpoints, "publish", &json!({"channel": channel, "data": {"n": n}})).await;
+    }
+    let wanted: Vec<_> = (0..PUBLICATIONS).map(|n| json!({"n": n})).collect();
+    for (at, viewer) in viewers.iter_mut().enumerate() {
+        assert_eq!(viewer.publications(PUBLICATIONS).await, wanted, "viewer {at}");
+    }
+    // one more, and nothing before it: none came twice
+    api(endpoints, "publish", &json!({"channel": channel, "data": "end"})).await;
+    for (at, viewer) in viewers.iter_mut().enumerate() {
+        assert_eq!(viewer.publications(1).await, [json!("end")], "viewer {at}");
+    }
+    let table = ConnectionTable::new(
+        &local_config(&endpoints.aws_endpoint_url),
+        endpoints.outputs["ConnectionTableName"].as_str(),
+    );
+    let offset = table.find_head(&channel).await.unwrap().unwrap().offset;
+    for shard in 0..3 {
+        let posted = async || table.fan_posted(&channel, shard).await.unwrap().map(|mark| mark.posted);
+        eventually(PATIENCE, posted, |posted| *posted == Some(offset)).await;
+    }
 }

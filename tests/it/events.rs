@@ -7,7 +7,7 @@ use serde_json::Value;
 use signalbox_lambda::sqs;
 use signalbox_messages::{BusEvent, StatusChanged};
 
-use crate::world::World;
+use crate::world::{World, pass};
 
 macro_rules! event {
     ($path:literal) => {
@@ -16,6 +16,15 @@ macro_rules! event {
 }
 
 const EVENTS: &[(&str, &str)] = &[
+    event!("api/legacy"),
+    event!("api/malformed"),
+    event!("api/publish"),
+    event!("api/unknown-method"),
+    event!("api/wrong-key"),
+    event!("fanout/batch"),
+    event!("fanout/shard"),
+    event!("fanout/unknown-task"),
+    event!("keeper/minute"),
     event!("migrate/create"),
     event!("migrate/delete"),
     event!("migrate/update"),
@@ -75,7 +84,7 @@ fn every_events_file_is_tested() {
     assert_eq!(found, listed);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn socket_events_are_answered_as_the_readme_says() {
     let world = World::new().await;
     let socket = |path: &str| serde_json::from_str::<ApiGatewayWebsocketProxyRequest>(event(path)).unwrap();
@@ -92,7 +101,8 @@ async fn socket_events_are_answered_as_the_readme_says() {
     };
     assert!(answers("ws-default/connect-and-subscribe").await[1]["subscribe"].is_object());
     assert!(answers("ws-default/snapshot").await[0]["rpc"]["data"]["problems"].is_array());
-    assert_eq!(answers("ws-default/unknown-command").await[0]["error"]["code"], 104);
+    assert_eq!(answers("ws-default/unknown-command").await[0]["push"]["disconnect"]["code"], 3501);
+    ws_connect::handle(&world.connect, socket("ws-connect/authorized-origin")).await.unwrap();
     assert_eq!(answers("ws-default/garbage").await[0]["push"]["disconnect"]["code"], 3501);
     ws_connect::handle(&world.connect, socket("ws-connect/authorized-origin")).await.unwrap();
     assert_eq!(answers("ws-default/connect-without-token").await[0]["push"]["disconnect"]["code"], 3501);
@@ -101,10 +111,10 @@ async fn socket_events_are_answered_as_the_readme_says() {
     for (path, _) in of("ws-disconnect") {
         assert_eq!(ws_disconnect::handle(&world.disconnect, socket(path)).await.unwrap().status_code, 200, "{path}");
     }
-    assert_eq!(world.tables.connections.connection(&id).await.unwrap(), None);
+    assert_eq!(world.tables.table.connection(&id).await.unwrap(), None);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn router_events_are_routed() {
     let world = World::new().await;
     world.watcher("c1").await;
@@ -116,7 +126,7 @@ async fn router_events_are_routed() {
     assert_eq!(states, ["open", "open", "resolved"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn webhook_events_are_stale_as_they_lie_and_taken_when_signed_again() {
     let world = World::new().await;
     for (path, text) in of("zabbix-webhook") {
@@ -133,11 +143,61 @@ async fn webhook_events_are_stale_as_they_lie_and_taken_when_signed_again() {
     }
 }
 
+#[tokio::test(start_paused = true)]
+async fn server_api_events_are_answered_as_the_readme_says() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    let publisher = world.default.publisher.clone();
+    let state =
+        api::State::new(publisher, world.default.channels.clone(), Some("example-api-key-0123456789"), "here").unwrap();
+    for (path, status, says) in [
+        ("api/publish", 200, r#""offset":1"#),
+        ("api/legacy", 200, r#""nodes""#),
+        ("api/malformed", 400, ""),
+        ("api/unknown-method", 404, ""),
+        ("api/wrong-key", 401, ""),
+    ] {
+        let request = lambda_http::Request::from(serde_json::from_str::<LambdaRequest>(event(path)).unwrap());
+        let response = api::handle(&state, request).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert!(text_of(response.body()).contains(says), "{path}: {:?}", response.body());
+    }
+    assert_eq!(of("api").count(), 5);
+    assert_eq!(world.pushes("c1", "pub")[0]["data"]["hello"], "world");
+}
+
+#[tokio::test(start_paused = true)]
+async fn the_keeper_s_minute_sweeps_and_pings() {
+    let world = World::new().await;
+    world.open("stale").await;
+    pass(40).await;
+    let state = keeper::State { publisher: world.default.publisher.clone() };
+    keeper::handle(&state, serde_json::from_str(event("keeper/minute")).unwrap()).await.unwrap();
+    assert_eq!(world.pushes("stale", "disconnect")[0]["code"], 3502);
+}
+
+#[tokio::test(start_paused = true)]
+async fn fan_out_events_are_tasks_that_are_done_or_told_of() {
+    let world = World::new().await;
+    let state = fanout::State {
+        publisher: world.default.publisher.clone(),
+        channels: world.default.channels.clone(),
+        dead_letters: None,
+    };
+    for (path, tasks, failed) in [("fanout/shard", 1, 0), ("fanout/batch", 4, 0), ("fanout/unknown-task", 1, 1)] {
+        let event: SqsEvent = serde_json::from_str(event(path)).unwrap();
+        assert_eq!(event.records.len(), tasks, "{path}");
+        let done = async |batch: Vec<sqs::Record<fanout::Task>>| fanout::handle(&state, batch).await;
+        let response = sqs::process(event, &sqs::DeadLetters::Redrive, done).await;
+        assert_eq!(response.batch_item_failures.len(), failed, "{path}");
+    }
+}
+
 fn text_of(body: &lambda_http::Body) -> String {
     String::from_utf8(body.to_vec()).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn recorder_events_hold_what_the_recorder_records() {
     for (path, records) in [("recorder/batch", 3), ("recorder/batch-with-garbage", 2)] {
         let event: SqsEvent = serde_json::from_str(event(path)).unwrap();

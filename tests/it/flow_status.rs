@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use crate::world::{World, all_recorded, bus_event, recorded};
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_problem_its_update_and_its_recovery_reach_the_viewer() {
     let world = World::new().await;
     world.watcher("c1").await;
@@ -27,7 +27,7 @@ async fn a_problem_its_update_and_its_recovery_reach_the_viewer() {
     assert!(recovery["resolved_at"].as_i64().unwrap() >= recovery["opened_at"].as_i64().unwrap());
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_change_is_also_in_its_host_s_and_its_groups_channels() {
     let world = World::new().await;
     world.viewer("c1").await;
@@ -43,7 +43,7 @@ async fn a_change_is_also_in_its_host_s_and_its_groups_channels() {
 }
 
 /// P4 and P8 through the whole path: what a viewer is shown in the end does not depend on order or repetition.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn late_repeated_and_reordered_messages_show_the_same_board() {
     for version in ["v6.0", "v7.0"] {
         let bodies = all_recorded(version);
@@ -76,7 +76,7 @@ async fn board(world: &World, id: &str) -> Vec<Value> {
     problems
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_repeated_message_publishes_nothing_new() {
     let world = World::new().await;
     world.watcher("c1").await;
@@ -96,7 +96,7 @@ async fn a_repeated_message_publishes_nothing_new() {
 }
 
 /// Fails when the snapshot's position is read after its state: the change in between would be in neither.
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_viewer_that_subscribes_from_its_snapshot_misses_nothing() {
     let world = World::new().await;
     let bodies = all_recorded("v7.0");
@@ -136,7 +136,7 @@ async fn a_viewer_that_subscribes_from_its_snapshot_misses_nothing() {
     assert_eq!(shown, expected);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn a_large_snapshot_comes_in_pages_that_fit_a_frame() {
     let world = World::new().await;
     let template: Value = serde_json::from_str(&recorded("recommended/v7.0-problem")).unwrap();
@@ -161,7 +161,7 @@ async fn a_large_snapshot_comes_in_pages_that_fit_a_frame() {
     assert!(snapshot.pages > 2, "{} pages", snapshot.pages);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn an_unknown_trigger_is_shown_and_is_no_problem() {
     let world = World::new().await;
     world.watcher("c1").await;
@@ -175,7 +175,7 @@ async fn an_unknown_trigger_is_shown_and_is_no_problem() {
     assert_eq!(world.published("c1")[1]["state"], "resolved");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn several_problems_of_one_trigger_stand_side_by_side() {
     let world = World::new().await;
     world.viewer("c1").await;
@@ -188,7 +188,7 @@ async fn several_problems_of_one_trigger_stand_side_by_side() {
     assert_eq!(problems[0]["trigger_id"], problems[1]["trigger_id"]);
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn what_recovered_lately_is_in_the_snapshot_and_hosts_stay_known() {
     let world = World::new().await;
     let now = signalbox_lambda::now_ms() / 1000;
@@ -207,7 +207,7 @@ async fn what_recovered_lately_is_in_the_snapshot_and_hosts_stay_known() {
     assert_eq!(snapshot.hosts[0]["host"], "web-01");
 }
 
-#[tokio::test]
+#[tokio::test(start_paused = true)]
 async fn nothing_reaches_the_bus_that_was_refused() {
     let world = World::new().await;
     for (body, status) in [("no json", 400), ("[]", 400), ("{}", 422), (r#"{"event_id":"x"}"#, 422)] {

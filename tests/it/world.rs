@@ -8,11 +8,11 @@ use lambda_http::{Body, Request, Response};
 use serde_json::{Value, json};
 use signalbox_auth::{SIGNATURE_HEADER, TIMESTAMP_HEADER, TokenVerifier, WebhookSecret};
 use signalbox_bus::{Bus, Recording};
-use signalbox_channels::ChannelsConfig;
-use signalbox_connections::testing::Tables;
+use signalbox_channels::{ChannelName, ChannelsConfig};
+use signalbox_connections::{BUCKETS, Subscriber, testing::Tables};
 use signalbox_lambda::now_ms;
 use signalbox_messages::{BusEvent, SOURCE, STATUS_CHANGED, StatusChanged};
-use signalbox_publishing::{Gateway, Publisher, Recorded};
+use signalbox_publishing::{Gateway, Message, PublishOptions, Publisher, Recorded};
 
 /// `TOKEN_HMAC_SECRET` of events/README.md.
 pub(crate) const TOKEN_SECRET: &str = "example-token-secret-0123456789abcdef";
@@ -20,6 +20,7 @@ pub(crate) const TOKEN_SECRET: &str = "example-token-secret-0123456789abcdef";
 pub(crate) const WEBHOOK_SECRET: &str = "example-shared-secret";
 /// An allowed origin.
 pub(crate) const ORIGIN: &str = "https://status.example.org";
+
 pub(crate) struct World {
     pub(crate) tables: Tables,
     pub(crate) posts: Arc<Recorded>,
@@ -33,20 +34,28 @@ pub(crate) struct World {
 }
 
 impl World {
+    /// With the repository's own `channels.json`.
     pub(crate) async fn new() -> Self {
-        let tables = Tables::start().await;
+        Self::with(include_str!("../../channels.json")).await
+    }
+
+    /// With a `channels.json`.
+    pub(crate) async fn with(channels: &str) -> Self {
+        let tables = Tables::in_process().await;
         let posts = Arc::new(Recorded::default());
-        let publisher = Publisher::new(tables.connections.clone(), Gateway::Recorded(posts.clone()));
-        let channels = ChannelsConfig::parse(include_str!("../../channels.json")).unwrap();
+        let channels = Arc::new(ChannelsConfig::parse(channels).unwrap());
+        let publisher =
+            Publisher::new(tables.table.clone(), Gateway::Recorded(posts.clone())).with_channels(channels.clone());
         let bus = Recording::default();
         Self {
-            connect: ws_connect::State::new(tables.connections.clone(), ORIGIN),
-            disconnect: ws_disconnect::State::new(tables.connections.clone()),
+            connect: ws_connect::State::new(tables.table.clone(), ORIGIN, channels.client.clone()),
+            disconnect: ws_disconnect::State { publisher: publisher.clone() },
             default: ws_default::State {
                 publisher: publisher.clone(),
                 status: tables.status.clone(),
                 channels: channels.clone(),
                 tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
+                subscription_tokens: None,
                 allow_anonymous: false,
             },
             webhook: zabbix_webhook::State {
@@ -71,7 +80,9 @@ impl World {
     /// Sends a frame and returns what the connection was posted meanwhile, line by line.
     pub(crate) async fn send(&self, id: &str, frame: &str) -> Vec<Value> {
         let before = self.posts.lines(id).len();
-        let response = ws_default::handle(&self.default, socket_event(id, "MESSAGE", Some(frame), None)).await.unwrap();
+        let event = socket_event(id, "MESSAGE", Some(frame), None);
+        // boxed: a test is one future, and those of all its messages would not fit its thread's stack
+        let response = Box::pin(ws_default::handle(&self.default, event)).await.unwrap();
         assert_eq!((response.status_code, response.body), (200, None), "nothing but a bare 200 may reach the socket");
         self.posts.lines(id).split_off(before)
     }
@@ -88,6 +99,69 @@ impl World {
         self.viewer(id).await;
         let lines = self.send(id, r#"{"id":2,"subscribe":{"channel":"status:all"}}"#).await;
         assert!(lines[0]["subscribe"]["recoverable"].as_bool().unwrap(), "{lines:?}");
+    }
+
+    /// Opens a socket and connects: the reply's result.
+    pub(crate) async fn connected(&self, id: &str, user: &str) -> Value {
+        self.open(id).await;
+        let lines = self.send(id, &connect_command(1, &token(user))).await;
+        assert!(lines[0]["connect"]["client"].is_string(), "{lines:?}");
+        lines[0]["connect"].clone()
+    }
+
+    /// Opens a socket and connects with a token of these claims: the lines that come.
+    pub(crate) async fn connect_with(&self, id: &str, claims: &Value) -> Vec<Value> {
+        self.open(id).await;
+        self.send(id, &connect_command(1, &signed(claims, TOKEN_SECRET))).await
+    }
+
+    /// Sends one command and returns its one line: `{"connect": …}`, `{"error": …}` or a push.
+    pub(crate) async fn ask(&self, id: &str, command: u32, request: Value) -> Value {
+        let mut request = request;
+        request["id"] = json!(command);
+        let mut lines = self.send(id, &request.to_string()).await;
+        let ours = lines.iter().position(|line| line["id"] == command).unwrap_or(0);
+        assert!(!lines.is_empty(), "{request}: no answer");
+        let mut line = lines.swap_remove(ours);
+        line.as_object_mut().unwrap().remove("id");
+        line
+    }
+
+    /// The code of the error or disconnect that a command is refused with; 0 if it is not.
+    pub(crate) async fn refusal(&self, id: &str, command: u32, request: Value) -> u64 {
+        let line = self.ask(id, command, request).await;
+        let code = line.pointer("/error/code").or_else(|| line.pointer("/push/disconnect/code"));
+        code.map_or(0, |code| code.as_u64().unwrap())
+    }
+
+    /// Publishes as the server does.
+    pub(crate) async fn publish(&self, channel: &str, data: Value) -> u64 {
+        self.publish_tagged(channel, data, &[]).await
+    }
+
+    /// Publishes with tags.
+    pub(crate) async fn publish_tagged(&self, channel: &str, data: Value, tags: &[(&str, &str)]) -> u64 {
+        let channels = &self.default.channels;
+        let namespace = channels.namespace_of(&ChannelName::parse(channel).unwrap()).unwrap();
+        let data = serde_json::value::to_raw_value(&data).unwrap();
+        let tags = tags.iter().map(|(key, value)| ((*key).to_owned(), (*value).to_owned())).collect();
+        let message = Message { tags: &tags, delta: true, ..Message::new(&data) };
+        let options = PublishOptions::default();
+        Box::pin(self.default.publisher.publish(channel, namespace, &message, &options)).await.unwrap().offset
+    }
+
+    /// What the keeper does each minute with connections that are due.
+    pub(crate) async fn sweep(&self) {
+        for bucket in 0..BUCKETS {
+            let until = tokio::time::Instant::now() + std::time::Duration::from_secs(30);
+            Box::pin(self.default.publisher.sweep(bucket, until)).await.unwrap();
+        }
+    }
+
+    /// Pushes of a kind (`pub`, `join` …) that a connection was posted, in order.
+    pub(crate) fn pushes(&self, id: &str, kind: &str) -> Vec<Value> {
+        let lines = self.posts.lines(id);
+        lines.iter().filter_map(|line| line["push"].get(kind).cloned()).collect()
     }
 
     /// Posts a body to the webhook, signed now.
@@ -137,6 +211,13 @@ impl World {
         snapshot
     }
 
+    /// A channel's rows.
+    pub(crate) async fn rows(&self, channel: &str) -> Vec<Subscriber> {
+        let (rows, next) = self.tables.table.subscribers(channel, 0, None, None).await.unwrap();
+        assert!(next.is_none());
+        rows
+    }
+
     /// The problems that were published to a connection, in order.
     pub(crate) fn published(&self, id: &str) -> Vec<Value> {
         let lines = self.posts.lines(id);
@@ -157,6 +238,59 @@ pub(crate) struct Snapshot {
 /// A viewer's token without an end.
 pub(crate) fn token(user: &str) -> String {
     signed(&json!({ "sub": user }), TOKEN_SECRET)
+}
+
+/// A subscription token; `claims` beside `sub` and `channel`.
+pub(crate) fn subscription_token(user: &str, channel: &str, claims: &Value) -> String {
+    let mut all = json!({"sub": user, "channel": channel});
+    all.as_object_mut().unwrap().extend(claims.as_object().unwrap().clone());
+    signed(&all, TOKEN_SECRET)
+}
+
+/// Unix seconds.
+pub(crate) fn now() -> i64 {
+    now_ms() / 1000
+}
+
+/// Time goes by.
+pub(crate) async fn pass(seconds: u64) {
+    let until = now_ms() + i64::try_from(seconds * 1000).unwrap();
+    // a paused clock begins before whoever first asks for the time, who counts from then
+    while let Ok(left @ 1..) = u64::try_from(until - now_ms()) {
+        tokio::time::advance(std::time::Duration::from_millis(left)).await;
+    }
+}
+
+/// The namespaces of most flows, with a `client` section.
+///
+/// `open` allows subscribing and publishing, `chat` what a subscriber may do, `news` recovers everything, `doc` the newest,
+/// `locked` nothing, `user` is for those in its names, `num` has numbers for names, `obj` takes objects.
+pub(crate) fn channels(client: &Value) -> String {
+    json!({
+        "client": client,
+        "channel": {"namespaces": [
+            {"name": "open", "allow_subscribe_for_client": true, "allow_publish_for_client": true},
+            {"name": "chat", "history_size": 10, "history_ttl": "10m", "presence": true, "join_leave": true,
+             "allow_subscribe_for_client": true, "allow_publish_for_subscriber": true, "allow_history_for_subscriber": true,
+             "allow_presence_for_subscriber": true},
+            {"name": "news", "history_size": 5, "history_ttl": "10m", "force_recovery": true, "force_positioning": true,
+             "allow_subscribe_for_client": true, "allow_subscribe_for_anonymous": true, "allow_history_for_client": true,
+             "allowed_delta_types": ["fossil"], "allow_tags_filter": true},
+            {"name": "doc", "history_size": 3, "history_ttl": "10m", "force_recovery": true, "force_recovery_mode": "cache",
+             "auto_cache_recover": true, "allow_subscribe_for_client": true},
+            {"name": "locked", "history_size": 10, "history_ttl": "10m", "presence": true},
+            {"name": "user", "allow_user_limited_channels": true},
+            {"name": "num", "channel_regex": "^[0-9]+$", "allow_subscribe_for_client": true, "allow_publish_for_client": true},
+            {"name": "obj", "publication_data_format": "json_object", "allow_publish_for_client": true},
+            {"name": "anon", "history_size": 10, "history_ttl": "10m", "presence": true, "allow_subscribe_for_client": true,
+             "allow_subscribe_for_anonymous": true, "allow_publish_for_client": true, "allow_publish_for_anonymous": true,
+             "allow_history_for_client": true, "allow_history_for_anonymous": true, "allow_presence_for_client": true,
+             "allow_presence_for_anonymous": true},
+            {"name": "room", "presence": true, "join_leave": true, "force_push_join_leave": true,
+             "allow_subscribe_for_client": true}
+        ]}
+    })
+    .to_string()
 }
 
 /// A token of these claims.

@@ -154,7 +154,7 @@ export class Feed {
           attempt = -1;
         } catch (error) {
           const { code, message } = error as Failure;
-          if (code === 103 || code === 104) {
+          if (code === 103 || code === 104 || code === 108) {
             this.listener.refused(code, message ?? "");
             return;
           }

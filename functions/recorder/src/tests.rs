@@ -8,7 +8,7 @@ fn decoded(event: &str) -> Vec<Record<BusEvent<StatusChanged>>> {
     let event: SqsEvent = serde_json::from_str(event).unwrap();
     let record = |message: aws_lambda_events::sqs::SqsMessage| {
         let body = serde_json::from_str(&message.body?).ok()?;
-        Some(Record { message_id: message.message_id?, body })
+        Some(Record { message_id: message.message_id?, receives: 1, body })
     };
     event.records.into_iter().filter_map(record).collect()
 }

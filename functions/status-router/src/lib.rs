@@ -4,6 +4,8 @@
 //! sure that what it repeats was delivered. An error is the invocation's: Lambda tries the event twice more and then puts it
 //! into the dead letter queue.
 
+use std::sync::Arc;
+
 use anyhow::Context as _;
 use futures::future::join_all;
 use serde::Serialize;
@@ -11,7 +13,7 @@ use signalbox_channels::{ChannelName, ChannelsConfig, status_channels};
 use signalbox_connections::{ConnectionTable, StatusTable};
 use signalbox_lambda::{Boot, env, now_ms};
 use signalbox_messages::{BusEvent, ChangeKind, StatusChanged};
-use signalbox_publishing::{ApiGateway, Gateway, Publisher};
+use signalbox_publishing::{ApiGateway, FanOut, Gateway, Message, PublishOptions, Publisher};
 use signalbox_zabbix::ProblemView;
 use tracing::info;
 
@@ -23,7 +25,7 @@ pub struct State {
     /// The way to the viewers.
     pub publisher: Publisher,
     /// Namespaces.
-    pub channels: ChannelsConfig,
+    pub channels: Arc<ChannelsConfig>,
 }
 
 impl State {
@@ -32,10 +34,13 @@ impl State {
         let aws = boot.aws()?;
         let table = ConnectionTable::new(&aws, env::require("CONNECTION_TABLE")?);
         let gateway = ApiGateway::new(&aws, &env::require("CONNECTIONS_ENDPOINT")?).await?;
+        let channels = Arc::new(ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?);
         Ok(Self {
             status: StatusTable::new(&aws, env::require("STATUS_TABLE")?),
-            publisher: Publisher::new(table, Gateway::ApiGateway(Box::new(gateway))),
-            channels: ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?,
+            publisher: Publisher::new(table, Gateway::ApiGateway(Box::new(gateway)))
+                .with_fan_out(FanOut::new(&aws, env::optional("FANOUT_QUEUE_URL")))
+                .with_channels(Arc::clone(&channels)),
+            channels,
         })
     }
 }
@@ -56,14 +61,16 @@ struct Cause<'a> {
 
 /// One message.
 pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Result<()> {
-    let message = event.detail;
-    let applied = state.status.apply(&message, now_ms() / 1000).await.context("merge")?;
+    let changed = event.detail;
+    let applied = state.status.apply(&changed, now_ms() / 1000).await.context("merge")?;
     let problem = applied.problem.view();
     let key = format!("{}:{}", problem.event_id, problem.version);
     let channels = status_channels(&problem.host.host, &problem.groups);
-    let cause = Cause { id: &message.id, kind: message.kind };
-    let publication = StatusPublication { problem, cause, accepted_at_ms: message.accepted_at_ms };
+    let cause = Cause { id: &changed.id, kind: changed.kind };
+    let publication = StatusPublication { problem, cause, accepted_at_ms: changed.accepted_at_ms };
     let data = serde_json::value::to_raw_value(&publication).context("publication")?;
+    let message = Message::new(&data);
+    let options = PublishOptions { idempotency_key: Some(&key), ..PublishOptions::default() };
 
     // all of them to their end, also when one fails: dropping a delivery on its way would leave its lease behind
     let published = join_all(channels.into_iter().map(async |channel| {
@@ -71,9 +78,9 @@ pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Re
         let Some(namespace) = state.channels.namespace_of(&name) else { return Ok(()) };
         let publisher = &state.publisher;
         let published = if applied.changed {
-            publisher.publish(name.as_str(), namespace, &data, Some(&key)).await
+            publisher.publish(name.as_str(), namespace, &message, &options).await
         } else {
-            publisher.publish_again(name.as_str(), namespace, &data, &key).await
+            publisher.publish_again(name.as_str(), namespace, &message, &key).await
         }
         .with_context(|| format!("publish to {name}"))?;
         if !published.delivered {
@@ -84,7 +91,7 @@ pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Re
     }));
     published.await.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
 
-    let took = now_ms() - message.accepted_at_ms;
+    let took = now_ms() - changed.accepted_at_ms;
     if applied.changed {
         metrics::counter!("Routed").increment(1);
         #[allow(clippy::cast_precision_loss)] // milliseconds
@@ -92,6 +99,6 @@ pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Re
     } else {
         metrics::counter!("Repeated").increment(1);
     }
-    info!(id = message.id, version = publication.problem.version, changed = applied.changed, took_ms = took, "routed");
+    info!(id = changed.id, version = publication.problem.version, changed = applied.changed, took_ms = took, "routed");
     Ok(())
 }

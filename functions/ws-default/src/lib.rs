@@ -8,12 +8,14 @@ mod session;
 
 use anyhow::Context as _;
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
+use std::sync::Arc;
+
 use signalbox_auth::TokenVerifier;
 use signalbox_channels::ChannelsConfig;
 use signalbox_connections::{ConnectionTable, StatusTable};
 use signalbox_lambda::{Boot, env};
 use signalbox_protocol::{Disconnect, MAX_INBOUND_BYTES, parse_frame};
-use signalbox_publishing::{ApiGateway, Gateway, Publisher};
+use signalbox_publishing::{ApiGateway, FanOut, Gateway, Publisher};
 
 use session::Session;
 
@@ -24,34 +26,47 @@ pub struct State {
     pub publisher: Publisher,
     /// Problems.
     pub status: StatusTable,
-    /// Namespaces.
-    pub channels: ChannelsConfig,
-    /// Viewer tokens.
+    /// Namespaces and what clients may do.
+    pub channels: Arc<ChannelsConfig>,
+    /// Connection tokens.
     pub tokens: TokenVerifier,
-    /// Whether a viewer without a token is let in.
+    /// Subscription tokens, where they have keys of their own.
+    pub subscription_tokens: Option<TokenVerifier>,
+    /// Whether a viewer without a token is let in (`AllowAnonymousViewers`).
     pub allow_anonymous: bool,
 }
 
 impl State {
-    /// `CONNECTION_TABLE`, `STATUS_TABLE`, `CONNECTIONS_ENDPOINT`, `TOKEN_HMAC_SECRET`, `TOKEN_JWKS_URL`, `TOKEN_AUDIENCE`,
-    /// `TOKEN_ISSUER`, `ALLOW_ANONYMOUS`, and `channels.json` beside the binary.
+    /// `CONNECTION_TABLE`, `STATUS_TABLE`, `CONNECTIONS_ENDPOINT`, `FANOUT_QUEUE_URL`, `TOKEN_HMAC_SECRET`, `TOKEN_JWKS_URL`,
+    /// `TOKEN_AUDIENCE`, `TOKEN_ISSUER`, `ALLOW_ANONYMOUS`, and `channels.json` beside the binary, whose `client.token.*` goes
+    /// before the variables.
     pub async fn from_env(boot: &Boot) -> anyhow::Result<Self> {
         let aws = boot.aws()?;
         let table = ConnectionTable::new(&aws, env::require("CONNECTION_TABLE")?);
         let gateway = ApiGateway::new(&aws, &env::require("CONNECTIONS_ENDPOINT")?).await?;
-        let (secret, jwks_url) = (env::optional("TOKEN_HMAC_SECRET"), env::optional("TOKEN_JWKS_URL"));
+        let channels = Arc::new(ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?);
+        let mut keys = channels.client.token.clone();
+        keys.hmac_secret_key = keys.hmac_secret_key.or_else(|| env::optional("TOKEN_HMAC_SECRET"));
+        keys.jwks_public_endpoint = keys.jwks_public_endpoint.or_else(|| env::optional("TOKEN_JWKS_URL"));
+        keys.audience = keys.audience.or_else(|| env::optional("TOKEN_AUDIENCE"));
+        keys.issuer = keys.issuer.or_else(|| env::optional("TOKEN_ISSUER"));
+        let skip = channels.client.insecure_skip_token_signature_verify;
+        let subscription_keys = channels.client.subscription_token.as_ref();
         Ok(Self {
-            publisher: Publisher::new(table, Gateway::ApiGateway(Box::new(gateway))),
+            publisher: Publisher::new(table, Gateway::ApiGateway(Box::new(gateway)))
+                .with_fan_out(FanOut::new(&aws, env::optional("FANOUT_QUEUE_URL")))
+                .with_channels(Arc::clone(&channels)),
             status: StatusTable::new(&aws, env::require("STATUS_TABLE")?),
-            channels: ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?,
-            tokens: TokenVerifier::new(
-                secret.as_deref(),
-                jwks_url.as_deref(),
-                env::optional("TOKEN_AUDIENCE"),
-                env::optional("TOKEN_ISSUER"),
-            )?,
+            tokens: TokenVerifier::from_config(&keys, skip)?,
+            subscription_tokens: subscription_keys.map(|keys| TokenVerifier::from_config(keys, skip)).transpose()?,
             allow_anonymous: env::flag("ALLOW_ANONYMOUS")?,
+            channels,
         })
+    }
+
+    /// Who verifies subscription tokens.
+    pub(crate) fn subscription_tokens(&self) -> &TokenVerifier {
+        self.subscription_tokens.as_ref().unwrap_or(&self.tokens)
     }
 }
 

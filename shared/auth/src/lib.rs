@@ -1,8 +1,10 @@
-//! Who speaks: viewer tokens and webhook signatures.
+//! Who speaks: clients' tokens and webhook signatures.
 
+mod claims;
 mod jwks;
+mod key;
 mod signature;
 mod token;
 
 pub use signature::{SIGNATURE_HEADER, SignatureError, TIMESTAMP_HEADER, WebhookSecret};
-pub use token::{ConnectionToken, TokenError, TokenVerifier};
+pub use token::{ConnectionToken, SubscriptionToken, TokenConfigError, TokenError, TokenSubscription, TokenVerifier};

@@ -19,9 +19,20 @@ pub(crate) fn boolean(value: bool) -> AttributeValue {
     AttributeValue::Bool(value)
 }
 
+/// Sets an attribute, if there is a value for it.
+pub(crate) fn set(item: &mut Item, name: &str, value: impl Into<Option<AttributeValue>>) {
+    if let Some(value) = value.into() {
+        item.insert(name.to_owned(), value);
+    }
+}
+
 pub(crate) fn get_text<'a>(item: &'a Item, name: &str) -> anyhow::Result<&'a str> {
     let value = item.get(name).with_context(|| format!("item has no {name}"))?;
     value.as_s().map(String::as_str).map_err(|_| anyhow!("{name} is not a string"))
+}
+
+pub(crate) fn find_text(item: &Item, name: &str) -> Option<String> {
+    item.get(name).and_then(|value| value.as_s().ok()).cloned()
 }
 
 pub(crate) fn find_number<T: std::str::FromStr>(item: &Item, name: &str) -> anyhow::Result<Option<T>> {

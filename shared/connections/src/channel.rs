@@ -1,19 +1,25 @@
-use std::time::Duration;
+use std::{sync::PoisonError, time::Duration};
 
 use anyhow::Context as _;
 use aws_sdk_dynamodb::{
-    operation::{
-        put_item::PutItemError,
-        update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
-    },
-    types::{Put, ReturnValue, TransactWriteItem},
+    operation::update_item::{UpdateItemError, builders::UpdateItemFluentBuilder},
+    types::ReturnValue,
 };
 
 use crate::{
-    ConnectionTable,
-    attribute::{Item, boolean, find_number, get_flag, get_number, get_text, number, text},
-    table::{Transaction, applied, despite_conflicts, key, transact},
+    attribute::{Item, find_number, find_text, get_number, get_text, number, text},
+    table::{ConnectionTable, PageStart, bucket, despite_conflicts, key, unless_refused},
 };
+
+/// Shards of the index that channels are in while something is pending or somebody delivers.
+pub const HELD_SHARDS: u32 = 16;
+
+/// How long a deliverer who was met is expected to be met again, milliseconds. A publication that expects one in vain is a round trip
+/// later.
+const BUSY: i64 = 500;
+
+/// Channels that an environment remembers having found busy.
+const REMEMBERED: usize = 1_000;
 
 /// A channel's head: where its stream stands and who delivers.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -28,6 +34,14 @@ pub struct Head {
     pub holder: Option<String>,
     /// Unix milliseconds until when the deliverer may be relied on.
     pub lease_until_ms: i64,
+    /// Publications up to here are not history any more.
+    pub removed: u64,
+    /// Shards that the channel's rows are in: the most it ever had.
+    pub shards: u32,
+    /// Unix milliseconds before which nothing after `delivered` was appended; `None` when nothing is pending.
+    pub pending_since_ms: Option<i64>,
+    /// The last place that holds no publication of the history: a tombstone, or a transient one. 0 if there is none.
+    pub hole: u64,
 }
 
 impl Head {
@@ -46,49 +60,24 @@ pub struct Appended {
     pub held: bool,
 }
 
-/// What came of writing a publication at its offset.
+/// A channel that somebody must look at.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub enum LogWrite {
-    /// It stands there.
-    Written,
-    /// The place was filled with a tombstone: whoever waited for it took the publisher for dead. Take a new offset.
-    Filled,
-    /// A publication with the same idempotency key has this offset; the place stays a hole.
-    Duplicate(u64),
-}
-
-/// An entry of a channel's log.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct LogEntry {
-    /// Place in the stream.
-    pub offset: u64,
-    /// The payload, JSON; `None` for a tombstone: the offset was taken and nothing was ever published at it.
-    pub data: Option<String>,
+pub struct DueHead {
+    /// The channel.
+    pub channel: String,
+    /// Unix milliseconds when its deliverer was to be done, or handed over.
+    pub due_at_ms: i64,
 }
 
 pub(crate) fn head_key(channel: &str) -> Item {
     key(format!("head#{channel}"), "head")
 }
 
-fn log_pk(channel: &str, epoch: &str) -> String {
-    // the epoch is part of the key: a new stream's offsets must not meet an old stream's entries that TTL has not removed yet
-    format!("log#{channel}#{epoch}")
-}
-
-fn log_sk(offset: u64) -> String {
-    format!("{offset:020}")
-}
-
-fn idempotency_row(channel: &str, idempotency_key: &str) -> Item {
-    key(format!("idem#{channel}#{idempotency_key}"), "idem")
-}
-
-/// How long an idempotency key is remembered (Centrifugo's window).
-const IDEMPOTENCY_TTL: i64 = 5 * 60;
-
 impl ConnectionTable {
     /// Takes the next offset, and the delivery too if nobody has it: one write where the channel is quiet, two where somebody
-    /// delivers, three where they have just let go.
+    /// delivers, three where they have just let go. An environment that met a deliverer a moment ago expects one, and writes once
+    /// where it is right, once more where it is not: the writes of a head are what limits a channel, and its partition counts those too
+    /// whose condition does not hold.
     ///
     /// `holder` must be new for every call: an attempt that the SDK repeated after a lost answer is recognised by it.
     pub async fn append(
@@ -100,7 +89,9 @@ impl ConnectionTable {
         meta_ttl: Duration,
     ) -> anyhow::Result<Appended> {
         let until = now_ms + millis(lease);
-        let set = "SET epoch = if_not_exists(epoch, :epoch), delivered = if_not_exists(delivered, :zero), #ttl = :ttl";
+        // whoever appends first after a release says since when something is pending, and has the keeper look, should all die
+        let set = "SET epoch = if_not_exists(epoch, :epoch), delivered = if_not_exists(delivered, :zero), #ttl = :ttl, \
+                   due_shard = :shard, pending_since = if_not_exists(pending_since, :now)";
         let append = || {
             self.head_update(channel)
                 .expression_attribute_names("#offset", "offset")
@@ -109,19 +100,36 @@ impl ConnectionTable {
                 .expression_attribute_values(":zero", number(0))
                 .expression_attribute_values(":epoch", text(new_epoch()))
                 .expression_attribute_values(":ttl", number(now_ms / 1000 + millis(meta_ttl) / 1000))
-        };
-        let first = send(|| {
-            append()
-                .update_expression(format!("ADD #offset :one {set}, holder = :holder, lease_until = :until"))
-                .condition_expression("attribute_not_exists(holder) OR lease_until < :now")
-                .expression_attribute_values(":holder", text(holder))
+                .expression_attribute_values(":shard", text(held_shard(channel)))
                 .expression_attribute_values(":until", number(until))
                 .expression_attribute_values(":now", number(now_ms))
+        };
+        if self.is_busy(channel, now_ms) {
+            let held_by_another = send(|| {
+                append()
+                    .update_expression(format!("ADD #offset :one {set}, due_at = if_not_exists(due_at, :until)"))
+                    .condition_expression("attribute_exists(holder) AND lease_until >= :now")
+            });
+            if let Some(head) = held_by_another.await.context("append where somebody delivers")? {
+                self.note_busy(channel, Some(now_ms));
+                return Ok(Appended { head, held: false });
+            }
+            self.note_busy(channel, None);
+        }
+        let first = send(|| {
+            append()
+                .update_expression(format!(
+                    "ADD #offset :one {set}, holder = :holder, lease_until = :until, due_at = :until, seen_at = :now"
+                ))
+                .condition_expression("attribute_not_exists(holder) OR lease_until < :now")
+                .expression_attribute_values(":holder", text(holder))
         });
         if let Some(head) = first.await.context("append and hold")? {
             return Ok(Appended { head, held: true });
         }
-        let second = send(|| append().update_expression(format!("ADD #offset :one {set}")));
+        let second = send(|| {
+            append().update_expression(format!("ADD #offset :one {set}, due_at = if_not_exists(due_at, :until)"))
+        });
         let head = second.await.context("append")?.context("an append without a condition was refused")?;
         if head.holder.as_deref() == Some(holder) {
             return Ok(Appended { head, held: true });
@@ -133,7 +141,26 @@ impl ConnectionTable {
                 return Ok(Appended { head, held: true });
             }
         }
+        self.note_busy(channel, Some(now_ms));
         Ok(Appended { head, held: false })
+    }
+
+    /// Whether somebody else was delivering when this environment last appended, a moment ago.
+    fn is_busy(&self, channel: &str, now_ms: i64) -> bool {
+        let busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        busy.get(channel).is_some_and(|at| now_ms < at + BUSY)
+    }
+
+    fn note_busy(&self, channel: &str, at_ms: Option<i64>) {
+        let mut busy = self.busy.lock().unwrap_or_else(PoisonError::into_inner);
+        let Some(at_ms) = at_ms else {
+            busy.remove(channel);
+            return;
+        };
+        if busy.len() >= REMEMBERED && !busy.contains_key(channel) {
+            busy.clear();
+        }
+        busy.insert(channel.to_owned(), at_ms);
     }
 
     /// Takes the delivery if nobody has it. The head as it then is, or `None`.
@@ -146,11 +173,14 @@ impl ConnectionTable {
     ) -> anyhow::Result<Option<Head>> {
         send(|| {
             self.head_update(channel)
-                .update_expression("SET holder = :holder, lease_until = :until")
+                .update_expression(
+                    "SET holder = :holder, lease_until = :until, due_shard = :shard, due_at = :until, seen_at = :now",
+                )
                 .condition_expression(
                     "attribute_exists(pk) AND (attribute_not_exists(holder) OR lease_until < :now OR holder = :holder)",
                 )
                 .expression_attribute_values(":holder", text(holder))
+                .expression_attribute_values(":shard", text(held_shard(channel)))
                 .expression_attribute_values(":until", number(now_ms + millis(lease)))
                 .expression_attribute_values(":now", number(now_ms))
         })
@@ -158,7 +188,9 @@ impl ConnectionTable {
         .context("take the delivery")
     }
 
-    /// Renews the delivery and notes what was posted. `None` when somebody else has taken it.
+    /// A round is over: notes what was posted, and renews the delivery for the next. `delivered` must be the offset that the last
+    /// append, taking or renewal returned: what was appended after that is pending since then. `None` when somebody else has
+    /// taken it.
     pub async fn renew(
         &self,
         channel: &str,
@@ -169,206 +201,149 @@ impl ConnectionTable {
     ) -> anyhow::Result<Option<Head>> {
         send(|| {
             self.head_update(channel)
-                .update_expression("SET delivered = :delivered, lease_until = :until")
+                .update_expression(
+                    "SET delivered = :delivered, lease_until = :until, due_at = :until, \
+                     pending_since = if_not_exists(seen_at, :zero), seen_at = :now",
+                )
                 .condition_expression("holder = :holder")
                 .expression_attribute_values(":holder", text(holder))
                 .expression_attribute_values(":delivered", number(delivered))
                 .expression_attribute_values(":until", number(now_ms + millis(lease)))
+                .expression_attribute_values(":now", number(now_ms))
+                .expression_attribute_values(":zero", number(0))
         })
         .await
         .context("renew the delivery")
     }
 
+    /// Renews the delivery within a round. False when somebody else has taken it.
+    pub async fn extend(&self, channel: &str, holder: &str, now_ms: i64, lease: Duration) -> anyhow::Result<bool> {
+        let extended = send(|| {
+            self.head_update(channel)
+                .update_expression("SET lease_until = :until, due_at = :until")
+                .condition_expression("holder = :holder")
+                .expression_attribute_values(":holder", text(holder))
+                .expression_attribute_values(":until", number(now_ms + millis(lease)))
+        });
+        Ok(extended.await.context("extend the delivery")?.is_some())
+    }
+
     /// Lets go if nothing was appended after `delivered`. False when there was, or when somebody else has taken it.
     pub async fn release(&self, channel: &str, holder: &str, delivered: u64) -> anyhow::Result<bool> {
         let released = send(|| {
-            self.letting_go(channel, holder, delivered)
+            self.head_update(channel)
+                .update_expression(
+                    "SET delivered = :delivered REMOVE holder, lease_until, due_shard, due_at, pending_since, seen_at",
+                )
                 .condition_expression("holder = :holder AND #offset = :delivered")
                 .expression_attribute_names("#offset", "offset")
+                .expression_attribute_values(":holder", text(holder))
+                .expression_attribute_values(":delivered", number(delivered))
         });
         Ok(released.await.context("let go of the delivery")?.is_some())
     }
 
     /// Lets go whatever was appended: to hand over after a long time, or because something failed. What is pending is for
-    /// whoever waits for it.
-    pub async fn hand_over(&self, channel: &str, holder: &str, delivered: u64) -> anyhow::Result<()> {
-        let handed = send(|| self.letting_go(channel, holder, delivered).condition_expression("holder = :holder"));
+    /// whoever waits for it, and for the keeper, who finds the channel due from `now_ms` on.
+    pub async fn hand_over(&self, channel: &str, holder: &str, delivered: u64, now_ms: i64) -> anyhow::Result<()> {
+        let handed = send(|| {
+            self.head_update(channel)
+                .update_expression("SET delivered = :delivered, due_at = :now REMOVE holder, lease_until, seen_at")
+                .condition_expression("holder = :holder")
+                .expression_attribute_values(":holder", text(holder))
+                .expression_attribute_values(":delivered", number(delivered))
+                .expression_attribute_values(":now", number(now_ms))
+        });
         handed.await.context("hand the delivery over")?;
         Ok(())
-    }
-
-    fn letting_go(&self, channel: &str, holder: &str, delivered: u64) -> UpdateItemFluentBuilder {
-        self.head_update(channel)
-            .update_expression("SET delivered = :delivered REMOVE holder, lease_until")
-            .expression_attribute_values(":holder", text(holder))
-            .expression_attribute_values(":delivered", number(delivered))
     }
 
     /// The head, read consistently; written with a new epoch where there is none, so that everybody who asks gets the same
     /// position.
     pub async fn head(&self, channel: &str, now_s: i64, meta_ttl: Duration) -> anyhow::Result<Head> {
-        let get = self.client.get_item().table_name(&self.table).set_key(Some(head_key(channel)));
-        if let Some(item) = get.consistent_read(true).send().await.context("get head")?.item {
-            return read_head(&item);
+        if let Some(head) = self.find_head(channel).await? {
+            return Ok(head);
         }
+        self.create_head(channel, now_s, meta_ttl, 1).await
+    }
+
+    /// The head, read consistently, if there is one.
+    pub async fn find_head(&self, channel: &str) -> anyhow::Result<Option<Head>> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(head_key(channel)));
+        get.consistent_read(true).send().await.context("get head")?.item.as_ref().map(read_head).transpose()
+    }
+
+    /// Sees to it that whoever delivers looks into that many shards. Before the first row goes into a new shard: a deliverer who learnt
+    /// its top before this has nothing for that row, and who learns it after looks there.
+    pub async fn raise_shards(&self, channel: &str, shards: u32, now_s: i64, meta_ttl: Duration) -> anyhow::Result<()> {
+        self.create_head(channel, now_s, meta_ttl, shards).await?;
+        let raised = send(|| {
+            self.head_update(channel)
+                .update_expression("SET shards = :shards")
+                .condition_expression("attribute_exists(pk) AND (attribute_not_exists(shards) OR shards < :shards)")
+                .expression_attribute_values(":shards", number(shards))
+        });
+        raised.await.context("raise shards")?;
+        Ok(())
+    }
+
+    async fn create_head(&self, channel: &str, now_s: i64, meta_ttl: Duration, shards: u32) -> anyhow::Result<Head> {
         let created = send(|| {
             self.head_update(channel)
                 .update_expression(
                     "SET epoch = if_not_exists(epoch, :epoch), #offset = if_not_exists(#offset, :zero), \
-                     delivered = if_not_exists(delivered, :zero), #ttl = :ttl",
+                     delivered = if_not_exists(delivered, :zero), shards = if_not_exists(shards, :shards), #ttl = :ttl",
                 )
                 .expression_attribute_names("#offset", "offset")
                 .expression_attribute_names("#ttl", "ttl")
                 .expression_attribute_values(":epoch", text(new_epoch()))
                 .expression_attribute_values(":zero", number(0))
+                .expression_attribute_values(":shards", number(shards))
                 .expression_attribute_values(":ttl", number(now_s + millis(meta_ttl) / 1000))
         });
         created.await.context("create head")?.context("a write without a condition was refused")
     }
 
-    /// Writes a publication at the offset it took. With an idempotency key both are one transaction: the commit of the
-    /// publication is the commit of the key, so a publisher that dies at any point leaves neither a lost nor a double one.
-    pub async fn write_publication(
-        &self,
-        channel: &str,
-        head: &Head,
-        data: &str,
-        idempotency_key: Option<&str>,
-        now_s: i64,
-        history_ttl: Duration,
-    ) -> anyhow::Result<LogWrite> {
-        let mut item = key(log_pk(channel, &head.epoch), log_sk(head.offset));
-        item.insert("data".to_owned(), text(data));
-        item.insert("ttl".to_owned(), number(now_s + millis(history_ttl) / 1000));
-        let Some(idempotency_key) = idempotency_key else {
-            let put = self.client.put_item().table_name(&self.table).set_item(Some(item));
-            return match put.condition_expression("attribute_not_exists(pk)").send().await {
-                Ok(_) => Ok(LogWrite::Written),
-                Err(error)
-                    if error.as_service_error().is_some_and(
-                        aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception,
-                    ) =>
-                {
-                    self.place(channel, &head.epoch, head.offset, data).await
-                }
-                Err(error) => Err(error).context("write publication"),
-            };
-        };
-        let mut marker = idempotency_row(channel, idempotency_key);
-        marker.insert("offset".to_owned(), number(head.offset));
-        marker.insert("ttl".to_owned(), number(now_s + IDEMPOTENCY_TTL));
-        let marker = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(marker))
-            // TTL removes items late: an expired key is as good as none
-            .condition_expression("attribute_not_exists(pk) OR #ttl < :now")
-            .expression_attribute_names("#ttl", "ttl")
-            .expression_attribute_values(":now", number(now_s))
-            .build()?;
-        let publication = Put::builder()
-            .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk)")
-            .build()?;
-        let items = vec![
-            TransactWriteItem::builder().put(marker).build(),
-            TransactWriteItem::builder().put(publication).build(),
-        ];
-        match transact(&self.client, items).await.context("write publication")? {
-            Transaction::Done => Ok(LogWrite::Written),
-            Transaction::Refused(refused) if refused.first() == Some(&true) => {
-                match self.offset_of(channel, idempotency_key, now_s).await? {
-                    // our own transaction, whose answer was lost
-                    Some(offset) if offset == head.offset => Ok(LogWrite::Written),
-                    Some(offset) => Ok(LogWrite::Duplicate(offset)),
-                    None => Ok(LogWrite::Filled),
-                }
-            }
-            Transaction::Refused(_) => Ok(LogWrite::Filled),
-            Transaction::Conflicted => anyhow::bail!("publication kept conflicting"),
-        }
+    /// Takes what was published so far out of the history; offset and epoch stay, and so does what is yet to be delivered. One
+    /// write, whatever the history holds: the entries go when their time is over. The head after it; `None` if there is none.
+    pub async fn remove_history(&self, channel: &str) -> anyhow::Result<Option<Head>> {
+        send(|| {
+            self.head_update(channel)
+                .update_expression("SET removed = #offset")
+                .condition_expression("attribute_exists(pk)")
+                .expression_attribute_names("#offset", "offset")
+        })
+        .await
+        .context("remove history")
     }
 
-    /// The offset of the publication with that idempotency key, if it is remembered.
-    pub async fn offset_of(&self, channel: &str, idempotency_key: &str, now_s: i64) -> anyhow::Result<Option<u64>> {
-        let row = idempotency_row(channel, idempotency_key);
-        let get = self.client.get_item().table_name(&self.table).set_key(Some(row)).consistent_read(true);
-        let Some(item) = get.send().await.context("get idempotency key")?.item else { return Ok(None) };
-        if get_number::<i64>(&item, "ttl")? < now_s { Ok(None) } else { get_number(&item, "offset").map(Some) }
-    }
-
-    /// Tells a tombstone from our own write whose answer was lost.
-    async fn place(&self, channel: &str, epoch: &str, offset: u64, data: &str) -> anyhow::Result<LogWrite> {
-        let entries = self.log(channel, epoch, offset - 1, offset, 0).await?;
-        let ours = entries.first().is_some_and(|entry| entry.data.as_deref() == Some(data));
-        Ok(if ours { LogWrite::Written } else { LogWrite::Filled })
-    }
-
-    /// Fills a place whose publisher is taken for dead; no effect where something stands.
-    pub async fn write_tombstone(
-        &self,
-        channel: &str,
-        epoch: &str,
-        offset: u64,
-        now_s: i64,
-        history_ttl: Duration,
-    ) -> anyhow::Result<()> {
-        let mut item = key(log_pk(channel, epoch), log_sk(offset));
-        item.insert("tombstone".to_owned(), boolean(true));
-        item.insert("ttl".to_owned(), number(now_s + millis(history_ttl) / 1000));
-        let put = || {
-            let put = self.client.put_item().table_name(&self.table).set_item(Some(item.clone()));
-            put.condition_expression("attribute_not_exists(pk)").send()
-        };
-        applied(
-            despite_conflicts(PutItemError::is_transaction_conflict_exception, put).await,
-            PutItemError::is_conditional_check_failed_exception,
-        )
-        .context("write tombstone")?;
+    /// Notes that a place holds no publication of the history: whoever counts publications cannot count offsets there.
+    pub(crate) async fn note_hole(&self, channel: &str, offset: u64) -> anyhow::Result<()> {
+        let noted = send(|| {
+            self.head_update(channel)
+                .update_expression("SET hole = :offset")
+                .condition_expression("attribute_exists(pk) AND (attribute_not_exists(hole) OR hole < :offset)")
+                .expression_attribute_values(":offset", number(offset))
+        });
+        noted.await.context("note a hole")?;
         Ok(())
     }
 
-    /// The entries after `after` up to `to` that are there and have not expired, in order, read consistently.
-    pub async fn log(
+    /// One page of the channels of shard `k` (of [`HELD_SHARDS`]) whose deliverer should have been done by `until_ms`. From the
+    /// index, so one that changed this moment may be missing or be done.
+    pub async fn due_heads(
         &self,
-        channel: &str,
-        epoch: &str,
-        after: u64,
-        to: u64,
-        now_s: i64,
-    ) -> anyhow::Result<Vec<LogEntry>> {
-        let mut entries = Vec::new();
-        if after >= to {
-            return Ok(entries);
-        }
-        let mut start = None;
-        loop {
-            let page = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .consistent_read(true)
-                .key_condition_expression("pk = :pk AND sk BETWEEN :from AND :to")
-                .expression_attribute_values(":pk", text(log_pk(channel, epoch)))
-                .expression_attribute_values(":from", text(log_sk(after + 1)))
-                .expression_attribute_values(":to", text(log_sk(to)))
-                .set_exclusive_start_key(start)
-                .send()
-                .await
-                .context("query log")?;
-            for item in page.items() {
-                if find_number::<i64>(item, "ttl")?.is_some_and(|ttl| ttl < now_s) {
-                    continue;
-                }
-                let offset = get_text(item, "sk")?.parse().context("log offset")?;
-                let data = if get_flag(item, "tombstone") { None } else { Some(get_text(item, "data")?.to_owned()) };
-                entries.push(LogEntry { offset, data });
-            }
-            start = page.last_evaluated_key;
-            if start.is_none() {
-                return Ok(entries);
-            }
-        }
+        k: u32,
+        until_ms: i64,
+        start: Option<PageStart>,
+    ) -> anyhow::Result<(Vec<DueHead>, Option<PageStart>)> {
+        let (items, next) = self.due(format!("held#{k}"), Some(until_ms), start).await?;
+        let read = |item: &Item| {
+            let pk = get_text(item, "pk")?;
+            let channel = pk.strip_prefix("head#").unwrap_or(pk).to_owned();
+            Ok(DueHead { channel, due_at_ms: get_number(item, "due_at")? })
+        };
+        Ok((items.iter().map(read).collect::<anyhow::Result<_>>()?, next))
     }
 
     fn head_update(&self, channel: &str) -> UpdateItemFluentBuilder {
@@ -382,14 +357,9 @@ impl ConnectionTable {
 
 /// Sends an update of a head: the head after it, or `None` when its condition did not hold.
 async fn send(update: impl Fn() -> UpdateItemFluentBuilder) -> anyhow::Result<Option<Head>> {
-    let sent = despite_conflicts(UpdateItemError::is_transaction_conflict_exception, || update().send());
-    match sent.await {
-        Ok(output) => output.attributes.as_ref().map(read_head).transpose(),
-        Err(error) if error.as_service_error().is_some_and(UpdateItemError::is_conditional_check_failed_exception) => {
-            Ok(None)
-        }
-        Err(error) => Err(error.into()),
-    }
+    let sent = despite_conflicts(UpdateItemError::is_transaction_conflict_exception, || update().send()).await;
+    let sent = unless_refused(sent, UpdateItemError::is_conditional_check_failed_exception)?;
+    sent.and_then(|output| output.attributes).as_ref().map(read_head).transpose()
 }
 
 fn read_head(item: &Item) -> anyhow::Result<Head> {
@@ -397,9 +367,17 @@ fn read_head(item: &Item) -> anyhow::Result<Head> {
         epoch: get_text(item, "epoch")?.to_owned(),
         offset: find_number(item, "offset")?.unwrap_or(0),
         delivered: find_number(item, "delivered")?.unwrap_or(0),
-        holder: item.get("holder").and_then(|holder| holder.as_s().ok()).cloned(),
+        holder: find_text(item, "holder"),
         lease_until_ms: find_number(item, "lease_until")?.unwrap_or(0),
+        removed: find_number(item, "removed")?.unwrap_or(0),
+        shards: find_number(item, "shards")?.unwrap_or(1),
+        pending_since_ms: find_number(item, "pending_since")?,
+        hole: find_number(item, "hole")?.unwrap_or(0),
     })
+}
+
+fn held_shard(channel: &str) -> String {
+    format!("held#{}", bucket(channel, HELD_SHARDS))
 }
 
 fn new_epoch() -> String {
@@ -407,6 +385,6 @@ fn new_epoch() -> String {
     uuid::Uuid::new_v4().simple().to_string()[..12].to_owned()
 }
 
-fn millis(duration: Duration) -> i64 {
+pub(crate) fn millis(duration: Duration) -> i64 {
     i64::try_from(duration.as_millis()).unwrap_or(i64::MAX)
 }

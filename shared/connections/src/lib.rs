@@ -5,15 +5,28 @@
 
 mod attribute;
 mod channel;
+mod claim;
 mod connection;
+mod fan;
+mod log;
+mod registry;
+mod removal;
 mod status;
+mod subscriber;
 mod subscription;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
 
-pub use channel::{Appended, Head, LogEntry, LogWrite};
-pub use connection::{Admission, Authentication, CONNECTION_TTL, Connection, ConnectionState};
+pub use channel::{Appended, DueHead, HELD_SHARDS, Head};
+pub use connection::{
+    Admission, Admit, Authenticate, Authentication, BUCKETS, BucketConnection, CONNECTION_TTL, Client, Connection,
+    ConnectionState, OwnSubscription, UserConnection, bucket_of, shard_of,
+};
+pub use fan::FanMark;
+pub use log::{LogEntry, LogItem, LogPage, LogState, LogWrite, PublishKey, Version, WritePublication};
+pub use registry::REGISTRY_SHARDS;
+pub use removal::{EndedSubscription, Removed};
 pub use status::{Applied, KnownHost, RecentlyResolved, SnapshotPage, StatusTable};
-pub use subscription::{PageStart, Subscribed, Subscriber};
-pub use table::ConnectionTable;
+pub use subscription::{MadeReady, NewSubscription, Row, ServerSubscribed, Subscribed, Subscriber, Unsubscribed};
+pub use table::{ConnectionTable, PageStart};

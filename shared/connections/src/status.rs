@@ -77,6 +77,10 @@ pub struct RecentlyResolved {
     pub severity: u8,
 }
 
+/// Items of a list that are read at once: enough for a page, and not the megabyte that a query without a limit reads, pays for and
+/// throws away.
+const PAGE_ITEMS: i32 = 250;
+
 /// DynamoDB quotas: a sort key.
 const MAX_SORT_KEY_BYTES: usize = 1024;
 
@@ -219,6 +223,7 @@ impl StatusTable {
                 .consistent_read(true)
                 .key_condition_expression("pk = :pk")
                 .expression_attribute_values(":pk", text(LISTS[list]))
+                .limit(PAGE_ITEMS)
                 .set_exclusive_start_key(after.take().map(|sk| key(LISTS[list], sk)))
                 .send()
                 .await

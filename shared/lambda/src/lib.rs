@@ -13,13 +13,7 @@ pub use boot::{Boot, boot};
 pub use lambda_http;
 /// What `main` returns: the runtime prints it and Lambda reports an init error.
 pub use lambda_runtime::Error;
-
-/// Unix time in milliseconds.
-pub fn now_ms() -> i64 {
-    std::time::SystemTime::now()
-        .duration_since(std::time::UNIX_EPOCH)
-        .map_or(0, |since| i64::try_from(since.as_millis()).unwrap_or(i64::MAX))
-}
+pub use signalbox_clock::now_ms;
 
 /// A file that was deployed beside the binary: in `LAMBDA_TASK_ROOT`, which `sam local invoke` leaves unset, or in the
 /// binary's own folder.

@@ -3,9 +3,9 @@
 use std::future::Future;
 
 use aws_lambda_events::sqs::{BatchItemFailure, SqsBatchResponse, SqsEvent, SqsMessage};
-use aws_sdk_sqs::types::MessageAttributeValue;
 use aws_types::SdkConfig;
 use serde::de::DeserializeOwned;
+use signalbox_queues::Queue;
 use tracing::{error, warn};
 
 use crate::env;
@@ -15,6 +15,8 @@ use crate::env;
 pub struct Record<T> {
     /// SQS message id; stays the same when the message is received again and when it moves to the dead letter queue.
     pub message_id: String,
+    /// How often it was received, this time included; 1 where SQS does not say (`ApproximateReceiveCount`).
+    pub receives: u32,
     /// The body.
     pub body: T,
 }
@@ -35,12 +37,7 @@ pub enum Outcome {
 #[derive(Debug)]
 pub enum DeadLetters {
     /// Sent at once, with the message attributes `Reason` and `MessageId`.
-    Queue {
-        /// The client.
-        client: aws_sdk_sqs::Client,
-        /// The dead letter queue's URL.
-        url: String,
-    },
+    Queue(Queue),
     /// In the VPC there is no way to SQS: the redrive policy moves the message, and the log has the reason.
     Redrive,
 }
@@ -49,7 +46,7 @@ impl DeadLetters {
     /// `DEAD_LETTER_QUEUE_URL`, where the function can reach SQS.
     pub fn from_env(aws: &SdkConfig) -> Self {
         match env::optional("DEAD_LETTER_QUEUE_URL") {
-            Some(url) => Self::Queue { client: aws_sdk_sqs::Client::new(aws), url },
+            Some(url) => Self::Queue(Queue::new(aws, url)),
             None => Self::Redrive,
         }
     }
@@ -57,21 +54,16 @@ impl DeadLetters {
     /// True when the record needs no further delivery.
     async fn bury(&self, message_id: &str, body: Option<String>, reason: &str) -> bool {
         error!(message_id, reason, "record can never be processed");
-        let Self::Queue { client, url } = self else { return false };
-        let (Ok(reason_attribute), Ok(id_attribute)) = (text_attribute(reason), text_attribute(message_id)) else {
-            return false;
-        };
-        let sent = client
-            .send_message()
-            .queue_url(url)
-            .message_body(body.filter(|body| !body.is_empty()).unwrap_or_else(|| "(empty)".to_owned()))
-            .message_attributes("Reason", reason_attribute)
-            .message_attributes("MessageId", id_attribute)
-            .send()
-            .await;
+        let Self::Queue(queue) = self else { return false };
+        let body = body.filter(|body| !body.is_empty()).unwrap_or_else(|| "(empty)".to_owned());
+        let (reason, id) = (attribute_text(reason), attribute_text(message_id));
+        let sent = queue.send(body, &[("Reason", reason.as_str()), ("MessageId", id.as_str())]).await;
         if let Err(cause) = &sent {
-            let cause = aws_sdk_sqs::error::DisplayErrorContext(cause).to_string();
-            warn!(message_id, error = cause, "dead letter queue refused the record; redrive will move it");
+            warn!(
+                message_id,
+                error = format!("{cause:#}"),
+                "dead letter queue refused the record; redrive will move it"
+            );
         }
         sent.is_ok()
     }
@@ -81,7 +73,7 @@ impl DeadLetters {
 const REASON_CHARS: usize = 1_000;
 
 /// SQS allows in an attribute what XML 1.0 allows, and not nothing (SQS API reference, `SendMessage`).
-fn text_attribute(text: &str) -> Result<MessageAttributeValue, aws_sdk_sqs::error::BuildError> {
+fn attribute_text(text: &str) -> String {
     let mut text: String = text
         .chars()
         .take(REASON_CHARS)
@@ -90,7 +82,7 @@ fn text_attribute(text: &str) -> Result<MessageAttributeValue, aws_sdk_sqs::erro
     if text.is_empty() {
         text.push('?');
     }
-    MessageAttributeValue::builder().data_type("String").string_value(text).build()
+    text
 }
 
 /// Runs one batch: undecodable bodies are buried, the others go to `handler` together, and each record that must come back
@@ -106,11 +98,12 @@ where
 {
     let mut failed = Vec::new();
     let (mut records, mut bodies) = (Vec::new(), Vec::new());
-    for SqsMessage { message_id, body, .. } in event.records {
+    for SqsMessage { message_id, body, attributes, .. } in event.records {
         let message_id = message_id.unwrap_or_default();
+        let receives = attributes.get("ApproximateReceiveCount").and_then(|count| count.parse().ok()).unwrap_or(1);
         match serde_json::from_str(body.as_deref().unwrap_or_default()) {
             Ok(decoded) => {
-                records.push(Record { message_id: message_id.clone(), body: decoded });
+                records.push(Record { message_id: message_id.clone(), receives, body: decoded });
                 bodies.push((message_id, body));
             }
             Err(cause) => {

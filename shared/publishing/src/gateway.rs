@@ -1,24 +1,28 @@
 use std::{
     future::Future,
+    path::Path,
+    sync::Arc,
     time::{Duration, SystemTime},
 };
 
+use anyhow::Context as _;
 use aws_credential_types::provider::ProvideCredentials as _;
-use aws_sigv4::{
-    http_request::{SignableBody, SignableRequest, SigningSettings, sign},
-    sign::v4,
-};
-use aws_smithy_runtime_api::client::identity::Identity;
 use aws_types::SdkConfig;
 use bytes::Bytes;
-use http::{Method, Request, StatusCode, Uri};
+use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
 use hyper_util::{
     client::legacy::{Client, connect::HttpConnector},
     rt::{TokioExecutor, TokioTimer},
 };
+use rustls::{
+    ClientConfig, RootCertStore,
+    pki_types::{CertificateDer, pem::PemObject as _},
+};
 use sha2::{Digest as _, Sha256};
+
+use crate::signature::Signer;
 
 /// Why a post failed.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
@@ -29,9 +33,12 @@ pub enum PostError {
     /// 413: over 128 KB.
     #[error("frame is too large")]
     TooLarge,
-    /// 429, 5xx, or no answer: worth another try.
+    /// 429 or 5xx: worth another try.
     #[error("not now: {0}")]
     Unavailable(String),
+    /// 504, or no answer in time: it may have arrived, or arrive later.
+    #[error("unanswered: {0}")]
+    Unanswered(String),
     /// Anything else: a mistake of ours, such as a missing permission.
     #[error("refused: {0}")]
     Refused(String),
@@ -83,27 +90,22 @@ impl Gateway {
         match self {
             Self::ApiGateway(gateway) => gateway.send(Method::DELETE, connection_id, &Frame::new(Bytes::new())).await,
             #[cfg(feature = "testing")]
-            Self::Recorded(recorded) => {
-                recorded.delete(connection_id);
-                Ok(())
-            }
+            Self::Recorded(recorded) => recorded.delete(connection_id).await,
         }
     }
 }
 
 /// API Gateway's `@connections` over one keep-alive pool, signed with SigV4.
 ///
-/// The SDK's client spends three times the CPU on a post, and posts are what a fan-out consists of (docs/adr/0004).
+/// The SDK's client spends several times the CPU on a post, and posts are what a fan-out consists of (docs/adr/0004).
 #[derive(Debug, Clone)]
 pub struct ApiGateway {
-    endpoint: String,
-    region: String,
-    identity: Identity,
+    signer: Arc<Signer>,
     client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
 }
 
-/// An answer that takes longer than this is no answer.
-const POST_TIMEOUT: Duration = Duration::from_secs(1);
+/// An answer that takes longer than this is no answer. API Gateway's takes some 10 ms; whoever is waited for in vain begins again.
+const POST_TIMEOUT: Duration = Duration::from_secs(2);
 
 impl ApiGateway {
     /// `endpoint` is the stage's URL, without `/@connections`.
@@ -114,25 +116,25 @@ impl ApiGateway {
         tcp.enforce_http(false);
         tcp.set_nodelay(true);
         tcp.set_connect_timeout(Some(Duration::from_secs(1)));
-        let https = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
+        let extra = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
+        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+            .with_safe_default_protocol_versions()?
+            .with_root_certificates(roots(extra.as_deref().map(Path::new))?)
+            .with_no_client_auth();
+        let https =
+            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
         let client = Client::builder(TokioExecutor::new())
             .pool_timer(TokioTimer::new())
             .pool_idle_timeout(Duration::from_secs(50))
             .build(https);
-        Ok(Self {
-            endpoint: endpoint.trim_end_matches('/').to_owned(),
-            region: aws.region().map(|region| region.as_ref().to_owned()).unwrap_or_default(),
-            identity: credentials.into(),
-            client,
-        })
+        let region = aws.region().map(AsRef::as_ref).unwrap_or_default();
+        Ok(Self { signer: Arc::new(Signer::new(endpoint, region, credentials)?), client })
     }
 
     async fn send(&self, method: Method, connection_id: &str, frame: &Frame) -> Result<(), PostError> {
-        let request = self.signed(method, connection_id, frame).map_err(|e| PostError::Refused(format!("{e:#}")))?;
+        let body = Full::new(frame.bytes.clone());
+        let request = self.signer.request(method, connection_id, body, &frame.digest, SystemTime::now());
+        let request = request.map_err(|cause| PostError::Refused(format!("{cause:#}")))?;
         let answer = async {
             let response = self.client.request(request).await?;
             let status = response.status();
@@ -143,12 +145,16 @@ impl ApiGateway {
         };
         let (status, body) = timeout(POST_TIMEOUT, answer)
             .await
-            .ok_or_else(|| PostError::Unavailable("no answer".to_owned()))?
-            .map_err(|error| PostError::Unavailable(chain(&error)))?;
+            .ok_or_else(|| PostError::Unanswered("nothing in time".to_owned()))?
+            .map_err(|error| {
+                let text = chain(&error);
+                if error.is_connect() { PostError::Unavailable(text) } else { PostError::Unanswered(text) }
+            })?;
         match status {
             status if status.is_success() => Ok(()),
             StatusCode::GONE => Err(PostError::Gone),
             StatusCode::PAYLOAD_TOO_LARGE => Err(PostError::TooLarge),
+            StatusCode::GATEWAY_TIMEOUT => Err(PostError::Unanswered(status.to_string())),
             StatusCode::TOO_MANY_REQUESTS => Err(PostError::Unavailable(status.to_string())),
             status if status.is_server_error() => Err(PostError::Unavailable(status.to_string())),
             status => {
@@ -157,26 +163,20 @@ impl ApiGateway {
             }
         }
     }
+}
 
-    fn signed(&self, method: Method, connection_id: &str, frame: &Frame) -> anyhow::Result<Request<Full<Bytes>>> {
-        // ids are base64: `=` is the only character of theirs that a path does not carry as it is
-        let uri = format!("{}/@connections/{}", self.endpoint, connection_id.replace('=', "%3D"));
-        let parameters = v4::SigningParams::builder()
-            .identity(&self.identity)
-            .region(&self.region)
-            .name("execute-api")
-            .time(SystemTime::now())
-            .settings(SigningSettings::default())
-            .build()?
-            .into();
-        let body = SignableBody::Precomputed(frame.digest.clone());
-        let signable = SignableRequest::new(method.as_str(), uri.as_str(), std::iter::empty(), body)?;
-        let (instructions, _) = sign(signable, &parameters)?.into_parts();
-        let mut request =
-            Request::builder().method(method).uri(uri.parse::<Uri>()?).body(Full::new(frame.bytes.clone()))?;
-        instructions.apply_to_request_http1x(&mut request);
-        Ok(request)
+/// Whom to trust: Mozilla's authorities, which are compiled in and cost a start nothing, and those of a file. The SDK's clients look at
+/// `SSL_CERT_FILE` too: one setting for an endpoint with an authority of its own.
+fn roots(extra: Option<&Path>) -> anyhow::Result<RootCertStore> {
+    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
+    if let Some(file) = extra {
+        let unreadable = || format!("authorities of {}", file.display());
+        let authorities: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).with_context(unreadable)?.collect();
+        // among a system's authorities there may be one that rustls does not take
+        let (added, _) = roots.add_parsable_certificates(authorities.with_context(unreadable)?);
+        anyhow::ensure!(added > 0, "no authorities in {}", file.display());
     }
+    Ok(roots)
 }
 
 async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
@@ -193,6 +193,28 @@ fn chain(error: &dyn std::error::Error) -> String {
     text
 }
 
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The handshake itself is in `bench/` ("cold-start").
+    #[test]
+    fn an_authority_of_a_file_is_trusted_beside_those_that_everybody_trusts() {
+        let usual = roots(None).unwrap().len();
+        assert!(usual > 50);
+        let key = rcgen::KeyPair::generate().unwrap();
+        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
+        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
+        let file = std::env::temp_dir().join(format!("signalbox-authority-{}.pem", std::process::id()));
+        std::fs::write(&file, parameters.self_signed(&key).unwrap().pem()).unwrap();
+        let with_file = roots(Some(&file));
+        std::fs::remove_file(&file).unwrap();
+        assert_eq!(with_file.unwrap().len(), usual + 1);
+        let missing = roots(Some(&file)).unwrap_err();
+        assert!(format!("{missing:#}").contains("signalbox-authority"), "{missing:#}");
+    }
+}
+
 #[cfg(feature = "testing")]
 pub use recorded::{Recorded, Scripted};
 
@@ -202,6 +224,8 @@ mod recorded {
         collections::{HashMap, VecDeque},
         sync::{Mutex, MutexGuard, PoisonError},
     };
+
+    use futures::future::BoxFuture;
 
     use super::{Frame, PostError};
 
@@ -220,6 +244,17 @@ mod recorded {
         posts: Mutex<Vec<(String, String)>>,
         deleted: Mutex<Vec<String>>,
         script: Mutex<HashMap<String, VecDeque<Scripted>>>,
+        player: Option<Player>,
+    }
+
+    type Played = BoxFuture<'static, Result<(), PostError>>;
+
+    struct Player(Box<dyn Fn(String, Option<Frame>) -> Played + Send + Sync>);
+
+    impl std::fmt::Debug for Player {
+        fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+            f.write_str("Player")
+        }
     }
 
     fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -227,6 +262,12 @@ mod recorded {
     }
 
     impl Recorded {
+        /// A gateway that the test plays itself: `play` gets the connection's id and the frame to post, or `None` to close the
+        /// socket, and says what comes of it. Nothing is recorded then.
+        pub fn played(play: impl Fn(String, Option<Frame>) -> Played + Send + Sync + 'static) -> Self {
+            Self { player: Some(Player(Box::new(play))), ..Self::default() }
+        }
+
         /// The next posts to a connection, in order; after them every post succeeds.
         pub fn script(&self, connection_id: &str, next: impl IntoIterator<Item = Scripted>) {
             lock(&self.script).entry(connection_id.to_owned()).or_default().extend(next);
@@ -249,11 +290,18 @@ mod recorded {
             lock(&self.deleted).clone()
         }
 
-        pub(super) fn delete(&self, connection_id: &str) {
+        pub(super) async fn delete(&self, connection_id: &str) -> Result<(), PostError> {
+            if let Some(Player(play)) = &self.player {
+                return play(connection_id.to_owned(), None).await;
+            }
             lock(&self.deleted).push(connection_id.to_owned());
+            Ok(())
         }
 
         pub(super) async fn post(&self, connection_id: &str, frame: &Frame) -> Result<(), PostError> {
+            if let Some(Player(play)) = &self.player {
+                return play(connection_id.to_owned(), Some(frame.clone())).await;
+            }
             let next = lock(&self.script).get_mut(connection_id).and_then(VecDeque::pop_front);
             match next {
                 Some(Scripted::Fail(error)) => return Err(error),

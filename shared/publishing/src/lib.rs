@@ -5,13 +5,27 @@
 //! that piled up, in offset order, one frame per connection, and lets go only when nothing was appended meanwhile. A
 //! subscribe brings its own connection up to date before the deliverer sees its row. docs/ARCHITECTURE.md walks through it.
 
+mod batch;
 mod deliver;
+mod ending;
+mod fan_out;
 mod gateway;
+mod history;
+mod keep;
+mod occupancy;
+mod presence;
 mod publish;
+mod signature;
 mod subscribe;
+mod users;
 
+pub use fan_out::{FanOut, FanOutTask};
 pub use gateway::{ApiGateway, Frame, Gateway, PostError};
 #[cfg(feature = "testing")]
 pub use gateway::{Recorded, Scripted};
-pub use publish::{MAX_DATA_BYTES, PublishError, Published, Publisher, Timing};
-pub use subscribe::{Begun, CatchUp, SubscribeCommand};
+pub use history::{HistoryError, HistoryPage, HistoryQuery};
+pub use keep::Swept;
+pub use occupancy::Occupancy;
+pub use publish::{MAX_DATA_BYTES, Message, PublishError, PublishOptions, Published, Publisher, Timing, Version};
+pub use subscribe::{Begun, CatchUp, Grant, REPLY_BYTES, SubscribeCommand};
+pub use users::{Refreshed, ServerSubscription, UserTarget};

@@ -5,14 +5,15 @@ use signalbox_connections::SnapshotPage;
 use signalbox_lambda::now_ms;
 use signalbox_protocol::{ErrorCode, Outcome, RpcRequest, RpcResult, StreamPosition};
 
-use super::subscribe::channel;
+use super::channel;
 use crate::session::{Refusal, Session, Viewer};
 
 pub(crate) async fn run(session: &mut Session<'_>, request: &RpcRequest) -> Result<Outcome, Refusal> {
     let viewer = session.viewer().await?;
     match request.method.as_str() {
         "status.snapshot" => snapshot(session, &viewer, request).await,
-        _ => Err(ErrorCode::METHOD_NOT_FOUND.into()),
+        // as Centrifugo, where nobody handles RPC
+        _ => Err(ErrorCode::NOT_AVAILABLE.into()),
     }
 }
 
@@ -40,7 +41,7 @@ async fn snapshot(session: &Session<'_>, viewer: &Viewer, request: &RpcRequest) 
         }
     };
     let (name, namespace): (ChannelName, _) = channel(session.state, STATUS_ALL)?;
-    if !namespace.may_subscribe(&viewer.user) {
+    if !namespace.may_subscribe(viewer.user(), &name) {
         return Err(ErrorCode::PERMISSION_DENIED.into());
     }
     let now = now_ms() / 1000;

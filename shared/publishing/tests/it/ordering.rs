@@ -1,153 +1,10 @@
-//! Ordered delivery and the subscribe that goes with it, against a real DynamoDB API.
+use signalbox_connections::{LogItem, NewSubscription, PublishKey, Subscribed, Unsubscribed, WritePublication};
+use signalbox_publishing::Begun;
 
-#![allow(
-    clippy::unwrap_used,
-    clippy::expect_used,
-    clippy::disallowed_methods,
-    reason = "a panic is how a test fails, and nothing freezes its tasks"
-)]
-
-use std::{sync::Arc, time::Duration};
-
-use serde_json::{Value, json, value::RawValue};
-use signalbox_channels::Namespace;
-use signalbox_connections::{Authentication, Subscribed, testing::Tables};
-use signalbox_protocol::{Json, SubscribeRequest, SubscribeResult};
-use signalbox_publishing::{
-    Begun, Frame, Gateway, PostError, Published, Publisher, Recorded, Scripted, SubscribeCommand, Timing,
+use super::{
+    world::{info, json_text},
+    *,
 };
-
-const CHANNEL: &str = "status:all";
-
-/// As in production, only sooner.
-const SHORT: Timing = Timing {
-    lease: Duration::from_millis(1500),
-    lease_margin: Duration::from_millis(300),
-    skew: Duration::from_millis(50),
-    row: Duration::from_millis(400),
-    turn: Duration::from_secs(1),
-    hole: Duration::from_millis(250),
-    retries: [Duration::from_millis(2); 3],
-};
-
-struct World {
-    tables: Tables,
-    posts: Arc<Recorded>,
-    publisher: Publisher,
-    namespace: Namespace,
-}
-
-impl World {
-    async fn new() -> Self {
-        let tables = Tables::start().await;
-        let posts = Arc::new(Recorded::default());
-        let publisher = Publisher::new(tables.connections.clone(), Gateway::Recorded(posts.clone())).with_timing(SHORT);
-        let namespace = Namespace {
-            history_size: 300,
-            history_ttl: Duration::from_mins(10),
-            force_positioning: true,
-            force_recovery: true,
-            ..Namespace::default()
-        };
-        Self { tables, posts, publisher, namespace }
-    }
-
-    async fn connect(&self, id: &str) {
-        let table = &self.tables.connections;
-        table.admit(id, now()).await.unwrap();
-        assert_eq!(table.authenticate(id, "anna", "client", None).await.unwrap(), Authentication::Accepted);
-    }
-
-    async fn publish(&self, n: usize) -> Published {
-        self.publish_once(n, None).await
-    }
-
-    async fn publish_once(&self, n: usize, key: Option<&str>) -> Published {
-        self.publisher.publish(CHANNEL, &self.namespace, &payload(n), key).await.unwrap()
-    }
-
-    fn command<'a>(&'a self, id: &'a str, command_id: u32, request: &'a SubscribeRequest) -> SubscribeCommand<'a> {
-        let namespace = &self.namespace;
-        SubscribeCommand { connection_id: id, command_id, request, namespace, expires_at: None, ttl: now() + 600 }
-    }
-
-    async fn subscribe_with(&self, id: &str, command_id: u32, request: SubscribeRequest) -> SubscribeResult {
-        let command = self.command(id, command_id, &request);
-        let Begun::Reply(result, catch_up) = self.publisher.begin_subscribe(command).await.unwrap() else {
-            panic!("subscribe was refused")
-        };
-        let reply = json!({ "reply": result }).to_string();
-        self.publisher.post(id, &Frame::new(reply)).await.unwrap();
-        self.publisher.catch_up(catch_up).await.unwrap();
-        result
-    }
-
-    async fn subscribe(&self, id: &str) -> SubscribeResult {
-        self.connect(id).await;
-        self.subscribe_with(id, 1, plain()).await
-    }
-
-    /// What a client holds: the position of its reply, then the offsets of the pushes in the order in which they came.
-    fn seen(&self, id: &str) -> (u64, Vec<u64>) {
-        let lines = self.posts.lines(id);
-        let mut position = None;
-        let mut offsets = Vec::new();
-        for line in &lines {
-            if let Some(reply) = line.get("reply") {
-                position = Some(reply["offset"].as_u64().unwrap_or(0));
-            } else {
-                assert!(position.is_some(), "a push before the reply: {lines:?}");
-                offsets.push(line["push"]["pub"]["offset"].as_u64().unwrap());
-            }
-        }
-        (position.unwrap(), offsets)
-    }
-
-    async fn top(&self) -> u64 {
-        self.tables.connections.head(CHANNEL, now(), Duration::from_mins(10)).await.unwrap().offset
-    }
-
-    async fn tombstones(&self, top: u64) -> Vec<u64> {
-        let head = self.tables.connections.head(CHANNEL, now(), Duration::from_mins(10)).await.unwrap();
-        let log = self.tables.connections.log(CHANNEL, &head.epoch, 0, top, 0).await.unwrap();
-        assert_eq!(log.len() as u64, top, "a hole was left");
-        log.into_iter().filter(|entry| entry.data.is_none()).map(|entry| entry.offset).collect()
-    }
-
-    /// P1 and P2: every publication after the reply's position, in order; none twice unless somebody died.
-    async fn assert_complete(&self, id: &str, may_repeat: bool) {
-        let top = self.top().await;
-        let tombstones = self.tombstones(top).await;
-        let (position, mut offsets) = self.seen(id);
-        let expected: Vec<u64> = (position + 1..=top).filter(|offset| !tombstones.contains(offset)).collect();
-        if may_repeat {
-            let mut highest = position;
-            offsets.retain(|&offset| {
-                let new = offset > highest;
-                highest = highest.max(offset);
-                new
-            });
-        }
-        assert_eq!(offsets, expected, "{id}");
-    }
-}
-
-fn plain() -> SubscribeRequest {
-    SubscribeRequest { channel: CHANNEL.to_owned(), ..SubscribeRequest::default() }
-}
-
-fn payload(n: usize) -> Json {
-    RawValue::from_string(format!(r#"{{"n":{n}}}"#)).unwrap()
-}
-
-fn now() -> i64 {
-    now_ms() / 1000
-}
-
-fn now_ms() -> i64 {
-    let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap();
-    i64::try_from(since.as_millis()).unwrap()
-}
 
 #[tokio::test]
 async fn a_publication_reaches_every_subscriber_once_and_in_order() {
@@ -186,8 +43,8 @@ async fn publishers_and_subscribers_at_once_leave_no_gap_no_swap_and_no_repetiti
     while let Some(done) = tasks.join_next().await {
         done.unwrap();
     }
-    assert_eq!(world.top().await, 40);
-    assert!(world.tombstones(40).await.is_empty(), "nobody died");
+    assert_eq!(world.head().await.offset, 40);
+    assert!(world.tombstones().await.is_empty(), "nobody died");
     for n in 0..6 {
         world.assert_complete(&format!("s{n}"), false).await;
     }
@@ -212,11 +69,9 @@ async fn what_is_appended_while_the_deliverer_posts_is_delivered_by_it() {
 async fn what_is_appended_while_a_subscription_catches_up_is_pushed_before_it_is_ready() {
     let world = World::new().await;
     world.connect("a").await;
-    let request = plain();
-    let command = world.command("a", 1, &request);
-    let Begun::Reply(result, catch_up) = world.publisher.begin_subscribe(command).await.unwrap() else { panic!() };
+    let (result, catch_up) = world.begin("a", 1, &plain()).await;
     world.publish(1).await;
-    world.publisher.post("a", &Frame::new(json!({ "reply": result }).to_string())).await.unwrap();
+    world.reply("a", &result).await;
     world.posts.script("a", [Scripted::Delay(200)]);
     let (caught_up, _) = tokio::join!(world.publisher.catch_up(catch_up), async {
         tokio::time::sleep(Duration::from_millis(80)).await;
@@ -241,7 +96,7 @@ async fn when_all_publishers_are_done_everything_is_delivered() {
         });
         one.await.unwrap();
         two.await.unwrap();
-        let head = world.tables.connections.head(CHANNEL, now(), Duration::from_mins(10)).await.unwrap();
+        let head = world.head().await;
         assert_eq!((head.delivered, head.holder), (head.offset, None));
     }
 }
@@ -275,10 +130,10 @@ async fn publishers_that_die_anywhere_cost_nothing_that_was_written() {
 async fn the_same_idempotency_key_publishes_once() {
     let world = World::new().await;
     world.subscribe("a").await;
-    let first = world.publish_once(1, Some("19:1")).await;
-    let again = world.publish_once(1, Some("19:1")).await;
+    let first = world.publish_once(1, "19:1").await;
+    let again = world.publish_once(1, "19:1").await;
     assert_eq!((again.offset, again.duplicate), (first.offset, true));
-    world.publish_once(2, Some("19:2")).await;
+    world.publish_once(2, "19:2").await;
     let (_, offsets) = world.seen("a");
     assert_eq!(offsets, [1, 3], "the place the repetition took is a tombstone");
     world.assert_complete("a", false).await;
@@ -289,13 +144,22 @@ async fn the_same_idempotency_key_publishes_once() {
 async fn a_retry_delivers_what_a_dead_publisher_only_wrote() {
     let world = World::new().await;
     world.subscribe("a").await;
-    let table = &world.tables.connections;
-    let ms = now_ms();
-    let hour = Duration::from_hours(1);
-    let dead = table.append(CHANNEL, "dead", ms, Duration::from_millis(900), hour).await.unwrap();
-    table.write_publication(CHANNEL, &dead.head, r#"{"n":1}"#, Some("key"), now(), hour).await.unwrap();
+    let table = &world.tables.table;
+    let dead = table.append(CHANNEL, "dead", now_ms(), Duration::from_millis(900), HOUR).await.unwrap();
+    let item = &LogItem { data: r#"{"n":1}"#.to_owned(), ..LogItem::default() };
+    let key = PublishKey { idempotency_key: Some("key"), version: None };
+    let write = WritePublication {
+        channel: CHANNEL,
+        head: &dead.head,
+        item,
+        key,
+        now_s: now(),
+        history_ttl: HOUR,
+        meta_ttl: HOUR,
+    };
+    table.write_publication(&write).await.unwrap();
 
-    assert!(world.publish_once(1, Some("key")).await.duplicate);
+    assert!(world.publish_once(1, "key").await.duplicate);
     assert_eq!(world.seen("a"), (0, vec![1]));
 }
 
@@ -306,8 +170,7 @@ async fn a_publication_left_to_a_dead_deliverer_is_delivered_when_its_publisher_
     let world = World::new().await;
     world.subscribe("a").await;
     let lease = Duration::from_millis(900);
-    let hour = Duration::from_hours(1);
-    let dead = world.tables.connections.append(CHANNEL, "dead", now_ms(), lease, hour).await.unwrap();
+    let dead = world.tables.table.append(CHANNEL, "dead", now_ms(), lease, HOUR).await.unwrap();
     let published = world.publish(2).await;
     assert_eq!((published.offset, published.delivered), (dead.head.offset + 1, false));
     world.publisher.ensure_delivered(CHANNEL, &world.namespace, published.offset).await.unwrap();
@@ -323,7 +186,7 @@ async fn a_connection_that_is_gone_is_removed_and_the_others_are_not() {
     world.posts.script("b", [Scripted::Fail(PostError::Gone)]);
     world.publish(1).await;
     world.publish(2).await;
-    assert_eq!(world.tables.connections.connection("b").await.unwrap(), None);
+    assert_eq!(world.tables.table.connection("b").await.unwrap(), None);
     assert_eq!(world.seen("b").1, Vec::<u64>::new());
     for id in ["a", "c"] {
         assert_eq!(world.seen(id), (0, vec![1, 2]));
@@ -341,6 +204,20 @@ async fn a_post_that_fails_for_a_while_is_repeated_in_order() {
     assert_eq!(world.seen("a"), (0, vec![1, 2]));
 }
 
+/// A post without an answer may have arrived. Fails when it is posted again: the SDKs do not look at offsets.
+#[tokio::test]
+async fn what_may_have_arrived_is_not_posted_twice() {
+    let world = World::new().await;
+    world.subscribe("a").await;
+    world.posts.script("a", [Scripted::Fail(PostError::Unanswered("504".to_owned()))]);
+    world.publish(1).await;
+    let lines = world.posts.lines("a");
+    assert_eq!(lines.len(), 2, "{lines:?}");
+    assert_eq!(lines[1]["push"]["unsubscribe"]["code"], 2500);
+    let result = world.subscribe_with("a", 2, recover(0, "")).await;
+    assert_eq!(result.publications.iter().map(|publication| publication.offset).collect::<Vec<_>>(), [1]);
+}
+
 /// P1: missed publications are told, never silent. Fails when the row stays ready after its posts were given up.
 #[tokio::test]
 async fn a_connection_that_missed_publications_is_told_to_recover() {
@@ -353,8 +230,7 @@ async fn a_connection_that_missed_publications_is_told_to_recover() {
     assert_eq!(lines[1], json!({"push":{"channel":CHANNEL,"unsubscribe":{"code":2500,"reason":"insufficient state"}}}));
     assert_eq!(lines.len(), 2, "nothing is posted to a subscription that has ended");
 
-    let request = SubscribeRequest { channel: CHANNEL.to_owned(), recover: true, ..SubscribeRequest::default() };
-    let result = world.subscribe_with("a", 2, request).await;
+    let result = world.subscribe_with("a", 2, recover(0, "")).await;
     assert!(result.recovered);
     assert_eq!(result.publications.iter().map(|publication| publication.offset).collect::<Vec<_>>(), [1, 2]);
 
@@ -362,7 +238,7 @@ async fn a_connection_that_missed_publications_is_told_to_recover() {
     world.posts.script("a", std::iter::repeat_n(Scripted::Fail(PostError::Unavailable("503".to_owned())), 8));
     world.publish(3).await;
     assert_eq!(world.posts.deleted(), ["a"]);
-    assert_eq!(world.tables.connections.connection("a").await.unwrap(), None);
+    assert_eq!(world.tables.table.connection("a").await.unwrap(), None);
 }
 
 /// A late post would be a swap. Fails when a row's posts may outlive the lease.
@@ -388,15 +264,30 @@ async fn a_connection_that_hangs_is_given_up_and_the_others_are_served() {
 #[tokio::test]
 async fn rows_whose_invocation_died_are_told_to_begin_again_by_the_next_delivery() {
     let world = World::new().await;
-    let table = &world.tables.connections;
+    let table = &world.tables.table;
     for id in ["unready", "beginning", "lost", "other stream", "fine"] {
         world.subscribe(id).await;
     }
-    for (id, begun) in [("unready", now() - 60), ("beginning", now())] {
-        assert_eq!(table.subscribe(id, CHANNEL, 2, None, begun, now() + 60).await.unwrap(), Subscribed::Begun);
-    }
-    assert!(table.mark_lost("lost", CHANNEL, 1).await.unwrap());
-    table.make_ready_behind("other stream", CHANNEL, 1, "gone", 50).await.unwrap().unwrap();
+    let begin = async |connection_id, begun| {
+        let client = &info(connection_id, "anna").client;
+        let new = NewSubscription {
+            connection_id,
+            channel: CHANNEL,
+            command_id: 2,
+            now_s: begun,
+            ttl: now() + 60,
+            user: "anna",
+            client,
+            ..NewSubscription::default()
+        };
+        assert!(matches!(table.subscribe(&new).await.unwrap(), Subscribed::Begun(_)));
+    };
+    begin("unready", now() - 60).await;
+    begin("beginning", now()).await;
+    begin("other stream", now()).await;
+    assert!(table.mark_lost(world.row("lost").await.unwrap().row(CHANNEL)).await.unwrap());
+    let other = world.row("other stream").await.unwrap();
+    assert!(table.make_ready_behind(other.row(CHANNEL), "gone", 50, false).await.unwrap());
     world.publish(1).await;
     world.publish(2).await;
     for (id, told) in [("unready", true), ("beginning", false), ("lost", true), ("other stream", true), ("fine", false)]
@@ -404,7 +295,7 @@ async fn rows_whose_invocation_died_are_told_to_begin_again_by_the_next_delivery
         let pushes: Vec<_> = world.posts.lines(id).into_iter().filter(|line| line.get("push").is_some()).collect();
         let ends = pushes.iter().filter(|line| line["push"]["unsubscribe"]["code"] == 2500).count();
         assert_eq!(ends, usize::from(told), "{id}: {pushes:?}");
-        assert_eq!(table.subscriber(id, CHANNEL).await.unwrap().is_none(), told, "{id}");
+        assert_eq!(world.row(id).await.is_none(), told, "{id}");
     }
     assert_eq!(world.seen("fine"), (0, vec![1, 2]));
 }
@@ -431,25 +322,12 @@ async fn a_deliverer_hands_over_on_a_channel_that_is_never_quiet() {
 async fn a_subscribe_that_came_since_keeps_its_row_when_the_older_one_is_ended() {
     let world = World::new().await;
     world.subscribe("a").await;
-    let request = plain();
-    world.subscribe_with("a", 2, request).await;
-    world.tables.connections.drop_subscriber("a", CHANNEL, 1).await.unwrap();
-    assert!(world.tables.connections.subscriber("a", CHANNEL).await.unwrap().is_some());
-    world.tables.connections.drop_subscriber("a", CHANNEL, 2).await.unwrap();
-    assert!(world.tables.connections.subscriber("a", CHANNEL).await.unwrap().is_none());
-}
-
-#[tokio::test]
-async fn nothing_is_posted_after_the_token_has_expired() {
-    let world = World::new().await;
-    world.connect("a").await;
-    let request = plain();
-    let command = SubscribeCommand { expires_at: Some(now() - 1), ..world.command("a", 1, &request) };
-    let Begun::Reply(_, catch_up) = world.publisher.begin_subscribe(command).await.unwrap() else { panic!() };
-    world.publisher.catch_up(catch_up).await.unwrap();
-    world.publish(1).await;
-    let lines = world.posts.lines("a");
-    assert_eq!(lines, [json!({"push":{"disconnect":{"code":3005,"reason":"connection expired"}}})]);
+    let older = world.row("a").await.unwrap();
+    world.subscribe_with("a", 2, plain()).await;
+    assert_eq!(world.tables.table.end_row(CHANNEL, &older).await.unwrap(), None);
+    let newer = world.row("a").await.unwrap();
+    assert!(world.tables.table.end_row(CHANNEL, &newer).await.unwrap().is_some());
+    assert!(world.row("a").await.is_none());
 }
 
 #[tokio::test]
@@ -459,13 +337,6 @@ async fn recovery_is_whole_or_it_is_none() {
     for n in 2..=5 {
         world.publish(n).await;
     }
-    let recover = |offset: u64, epoch: &str| SubscribeRequest {
-        channel: CHANNEL.to_owned(),
-        recover: true,
-        offset,
-        epoch: epoch.to_owned(),
-        ..SubscribeRequest::default()
-    };
     let offsets = |result: &SubscribeResult| result.publications.iter().map(|p| p.offset).collect::<Vec<_>>();
 
     world.connect("a").await;
@@ -486,13 +357,12 @@ async fn recovery_is_whole_or_it_is_none() {
 #[tokio::test]
 async fn a_recovery_larger_than_a_frame_continues_as_pushes() {
     let world = World::new().await;
-    let big = RawValue::from_string(format!("\"{}\"", "x".repeat(60 * 1024))).unwrap();
+    let big = json_text(&format!("\"{}\"", "x".repeat(60 * 1024)));
     for _ in 0..5 {
-        world.publisher.publish(CHANNEL, &world.namespace, &big, None).await.unwrap();
+        world.publish_with(&big, &PublishOptions::default()).await;
     }
     world.connect("a").await;
-    let request = SubscribeRequest { channel: CHANNEL.to_owned(), recover: true, ..SubscribeRequest::default() };
-    let result = world.subscribe_with("a", 1, request).await;
+    let result = world.subscribe_with("a", 1, recover(0, "")).await;
     assert!(result.recovered && !result.publications.is_empty());
     let in_reply: Vec<u64> = result.publications.iter().map(|publication| publication.offset).collect();
     let (position, pushed) = world.seen("a");
@@ -505,33 +375,35 @@ async fn a_recovery_larger_than_a_frame_continues_as_pushes() {
 #[tokio::test]
 async fn a_row_behind_the_top_is_brought_up_to_date() {
     let world = World::new().await;
-    world.subscribe("a").await;
+    world.connect("a").await;
+    let (result, catch_up) = world.begin("a", 1, &plain()).await;
+    world.reply("a", &result).await;
     for n in 1..=3 {
         world.publish(n).await;
     }
-    let epoch = world.tables.connections.head(CHANNEL, now(), Duration::from_mins(10)).await.unwrap().epoch;
-    world.tables.connections.make_ready_behind("a", CHANNEL, 1, &epoch, 1).await.unwrap().unwrap();
+    assert_eq!(world.seen("a").1, Vec::<u64>::new(), "not ready");
+    world.publisher.catch_up(catch_up).await.unwrap();
+    assert_eq!(world.seen("a").1, [1, 2, 3]);
     world.publish(4).await;
-    world.publish(5).await;
-    let (_, offsets) = world.seen("a");
-    assert_eq!(offsets, [1, 2, 3, 2, 3, 4, 5], "2 and 3 again because the test moved the row back");
+    assert_eq!(world.seen("a").1, [1, 2, 3, 4]);
 }
 
 #[tokio::test]
 async fn the_later_command_of_a_connection_wins_whatever_order_lambda_runs_them_in() {
     let world = World::new().await;
-    let table = &world.tables.connections;
+    let table = &world.tables.table;
     world.connect("a").await;
     // unsubscribe 5 is handled before subscribe 4
-    assert!(table.unsubscribe("a", CHANNEL, 5, now() + 60).await.unwrap());
-    let request = plain();
-    let command = world.command("a", 4, &request);
+    assert_eq!(table.unsubscribe("a", CHANNEL, 5, now() + 60).await.unwrap(), Unsubscribed::Ended(None));
+    let (info, request) = (info("a", "anna"), plain());
+    let command = world.command("a", 4, &info, &request);
     assert!(matches!(world.publisher.begin_subscribe(command).await.unwrap(), Begun::Refused(_)));
     world.publish(1).await;
     assert_eq!(world.posts.lines("a"), Vec::<Value>::new());
 
     world.subscribe_with("a", 6, request.clone()).await;
-    assert!(!table.unsubscribe("a", CHANNEL, 5, now() + 60).await.unwrap(), "an older unsubscribe is a no-op");
+    let older = table.unsubscribe("a", CHANNEL, 5, now() + 60).await.unwrap();
+    assert_eq!(older, Unsubscribed::Overtaken, "an older unsubscribe is a no-op");
     world.publish(2).await;
     assert_eq!(world.seen("a").1, [2]);
 }
@@ -540,13 +412,14 @@ async fn the_later_command_of_a_connection_wins_whatever_order_lambda_runs_them_
 async fn a_subscribe_of_a_removed_connection_leaves_no_row() {
     let world = World::new().await;
     world.subscribe("a").await;
-    let (removed, channels) = world.tables.connections.remove("a").await.unwrap();
-    assert_eq!((removed, channels), (true, vec![CHANNEL.to_owned()]));
-    assert!(!world.tables.connections.remove("a").await.unwrap().0, "leave fires once");
-    let request = plain();
-    let command = world.command("a", 2, &request);
+    let removed = world.tables.table.remove("a").await.unwrap();
+    assert_eq!((removed.was_there, removed.ended.len()), (true, 1));
+    assert_eq!(removed.ended[0].channel, CHANNEL);
+    assert!(!world.tables.table.remove("a").await.unwrap().was_there, "leave fires once");
+    let (info, request) = (info("a", "anna"), plain());
+    let command = world.command("a", 2, &info, &request);
     assert!(matches!(world.publisher.begin_subscribe(command).await.unwrap(), Begun::ConnectionGone));
-    assert!(world.tables.connections.subscribers(CHANNEL, None).await.unwrap().0.is_empty());
+    assert!(world.tables.table.subscribers(CHANNEL, 0, None, None).await.unwrap().0.is_empty());
 }
 
 #[tokio::test]
