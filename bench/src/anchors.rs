@@ -6,30 +6,18 @@ use aws_types::SdkConfig;
 use bytes::Bytes;
 use http::{Request, Uri};
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
+use signalbox_http::HttpsClient;
 
 /// The pool of `signalbox_publishing::ApiGateway` without its signature.
 #[derive(Debug, Clone)]
 pub(crate) struct UnsignedPool {
     endpoint: String,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpsClient<Full<Bytes>>,
 }
 
 impl UnsignedPool {
     pub(crate) fn new(endpoint: &str) -> anyhow::Result<Self> {
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        let https = HttpsConnectorBuilder::new()
-            .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-            .https_or_http()
-            .enable_http1()
-            .wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(https);
+        let client = signalbox_http::client()?;
         Ok(Self { endpoint: endpoint.to_owned(), client })
     }
 

@@ -3,8 +3,8 @@
 //! bundled, and a Rust function that does nothing.
 //!
 //! Lambda's runtime API, DynamoDB's endpoint and `@connections` are played here, the latter two over TLS with a certificate
-//! authority of their own. The function trusts it beside everything this system trusts, so reading the system's roots is not
-//! hidden. What is: the network (loopback), and Lambda's own work before the process starts.
+//! authority of their own, which both trust beside those compiled into them. What is hidden: the network (loopback), and Lambda's own
+//! work before the process starts.
 
 use std::{
     cell::{Cell, RefCell},
@@ -67,7 +67,8 @@ async fn measure(runs: usize, target_folder: &Path) -> anyhow::Result<()> {
     let database = Database::start().await?;
     let stage = Stage::start(database.endpoint()).await?;
     let environment = Environment::new(database.endpoint(), "https://localhost".to_owned())?;
-    let authority = Authority::write(&stage.authority, environment.folder())?;
+    let authority = environment.folder().join("authority.pem");
+    std::fs::write(&authority, &stage.authority)?;
     Child::start(&["admit", &(runs * 4).to_string()], &environment.variables())?.answer().await?;
     let bundled = node::bundle("function.mjs", environment.folder()).await?;
     let program = |name, command: PathBuf, script, answers| Program {
@@ -124,25 +125,6 @@ fn report(runs: usize, programs: &[Program; 4]) {
         Target::AtMost(1.5),
     );
     target("to the answer over TLS, ws-default / Node", answer / median(&programs[2].answer_ms), Target::AtMost(0.1));
-}
-
-/// Files with the authority of a [`Stage`]: alone, and behind all that this system trusts.
-#[derive(Debug)]
-struct Authority {
-    alone: PathBuf,
-    with_system: PathBuf,
-}
-
-impl Authority {
-    fn write(authority: &str, folder: &Path) -> anyhow::Result<Self> {
-        let places = ["/etc/ssl/certs/ca-certificates.crt", "/etc/pki/tls/certs/ca-bundle.crt"];
-        let system =
-            places.iter().find_map(|place| std::fs::read_to_string(place).ok()).context("the system's roots")?;
-        let files = Self { alone: folder.join("authority.pem"), with_system: folder.join("roots.pem") };
-        std::fs::write(&files.alone, authority)?;
-        std::fs::write(&files.with_system, format!("{system}\n{authority}"))?;
-        Ok(files)
-    }
 }
 
 /// An authority of its own (PEM), and a server for `localhost` that it vouches for.
@@ -217,7 +199,7 @@ impl Stage {
         &self,
         program: &Program,
         environment: &Environment,
-        authority: &Authority,
+        authority: &Path,
         connection: Option<usize>,
     ) -> anyhow::Result<(f64, f64)> {
         let scene = &self.scene;
@@ -245,7 +227,7 @@ impl Stage {
         command.env("NODE_NO_WARNINGS", "1").stdout(std::process::Stdio::null());
         if connection.is_some() {
             // otherwise nobody is called, and roots are read from where they are in production
-            command.env("SSL_CERT_FILE", &authority.with_system).env("NODE_EXTRA_CA_CERTS", &authority.alone);
+            command.env("SSL_CERT_FILE", authority).env("NODE_EXTRA_CA_CERTS", authority);
         }
         scene.begun.set(Some(Instant::now()));
         let mut process = command.spawn().with_context(|| format!("{command:?}"))?;

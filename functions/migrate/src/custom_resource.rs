@@ -5,11 +5,8 @@ use std::time::Duration;
 use anyhow::{Context as _, bail};
 use bytes::Bytes;
 use http_body_util::Full;
-use hyper_util::{
-    client::legacy::Client,
-    rt::{TokioExecutor, TokioTimer},
-};
 use serde::{Deserialize, Serialize};
+use signalbox_http::HttpsClient;
 use tokio::time::{sleep, timeout};
 use tracing::warn;
 
@@ -82,13 +79,7 @@ impl<'a> Response<'a> {
 /// PUTs the answer. HTTPS, but for the local cloud whose URL is plain.
 pub(crate) async fn send(url: &str, response: &Response<'_>) -> anyhow::Result<()> {
     let body = Bytes::from(serde_json::to_vec(response)?);
-    let connector = hyper_rustls::HttpsConnectorBuilder::new()
-        .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())?
-        .https_or_http()
-        .enable_http1()
-        .build();
-    let client: Client<_, Full<Bytes>> =
-        Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).build(connector);
+    let client: HttpsClient<Full<Bytes>> = signalbox_http::client()?;
     let mut attempt = 1;
     loop {
         // No content type: the signature in the URL is for none.

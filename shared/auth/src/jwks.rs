@@ -6,13 +6,9 @@ use std::{
 
 use bytes::Bytes;
 use http_body_util::{BodyExt as _, Empty, Limited};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::TokioExecutor,
-};
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use signalbox_http::HttpsClient;
 use tokio::sync::Mutex;
 
 use crate::{
@@ -28,14 +24,12 @@ const FETCH_TIMEOUT: Duration = Duration::from_secs(2);
 /// A key is 2 KB with its certificates.
 const MAX_BYTES: usize = 256 * 1024;
 
-type HttpClient = Client<HttpsConnector<HttpConnector>, Empty<Bytes>>;
-
 /// A JSON Web Key Set behind a URL (RFC 7517), fetched once per environment.
 #[derive(Debug)]
 pub(crate) struct Jwks {
     url: http::Uri,
     /// Made at the first fetch: most environments start for other reasons.
-    client: OnceLock<Result<HttpClient, String>>,
+    client: OnceLock<Result<HttpsClient<Empty<Bytes>>, String>>,
     cache: RwLock<Cache>,
     /// Held by the one who fetches. Those whose key is known do not wait for it.
     fetching: Mutex<()>,
@@ -137,15 +131,7 @@ impl Jwks {
     }
 
     async fn fetch(&self) -> Result<Vec<PublishedKey>, String> {
-        let client = self.client.get_or_init(|| {
-            let https = HttpsConnectorBuilder::new()
-                .with_provider_and_webpki_roots(rustls::crypto::ring::default_provider())
-                .map_err(|error| error.to_string())?
-                .https_or_http()
-                .enable_http1()
-                .build();
-            Ok(Client::builder(TokioExecutor::new()).build(https))
-        });
+        let client = self.client.get_or_init(|| signalbox_http::client().map_err(|error| format!("{error:#}")));
         let client = client.as_ref().map_err(Clone::clone)?;
         let answer = async {
             let response = client.get(self.url.clone()).await.map_err(|error| error.to_string())?;

@@ -17,10 +17,6 @@ use aws_sdk_dynamodb::{
     },
 };
 use aws_smithy_async::rt::sleep::TokioSleep;
-use aws_smithy_http_client::{
-    Builder,
-    tls::{self, rustls_provider::CryptoMode},
-};
 use aws_smithy_runtime_api::{
     client::{
         behavior_version::BehaviorVersion,
@@ -268,8 +264,9 @@ fn refusal(code: &str) -> Result<HttpResponse, ConnectorError> {
     Ok(response)
 }
 
+#[allow(clippy::expect_used)]
 fn http_client() -> SharedHttpClient {
-    Builder::new().tls_provider(tls::Provider::Rustls(CryptoMode::Ring)).build_https()
+    signalbox_http::sdk_client().expect("the authorities of SSL_CERT_FILE")
 }
 
 /// AWS configuration for a local endpoint.

@@ -9,7 +9,7 @@ use metrics_cloudwatch_embedded::Collector;
 use serde::{Serialize, de::DeserializeOwned};
 use tracing::{Instrument as _, error, info_span};
 
-use crate::{Error, aws, env::EnvError, sqs, telemetry};
+use crate::{Error, aws, sqs, telemetry};
 
 /// A started function: telemetry is on, nothing has been read from the environment yet but what telemetry needs.
 #[expect(missing_debug_implementations, reason = "the metrics collector has none")]
@@ -26,7 +26,7 @@ pub fn boot(service: &'static str) -> Boot {
 
 impl Boot {
     /// The AWS configuration, for the crates that own a client.
-    pub fn aws(&self) -> Result<SdkConfig, EnvError> {
+    pub fn aws(&self) -> anyhow::Result<SdkConfig> {
         aws::sdk_config()
     }
 

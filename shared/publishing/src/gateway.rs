@@ -1,26 +1,16 @@
 use std::{
     future::Future,
-    path::Path,
     sync::Arc,
     time::{Duration, SystemTime},
 };
 
-use anyhow::Context as _;
 use aws_credential_types::provider::ProvideCredentials as _;
 use aws_types::SdkConfig;
 use bytes::Bytes;
 use http::{Method, StatusCode};
 use http_body_util::{BodyExt as _, Full};
-use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
-use hyper_util::{
-    client::legacy::{Client, connect::HttpConnector},
-    rt::{TokioExecutor, TokioTimer},
-};
-use rustls::{
-    ClientConfig, RootCertStore,
-    pki_types::{CertificateDer, pem::PemObject as _},
-};
 use sha2::{Digest as _, Sha256};
+use signalbox_http::HttpsClient;
 
 use crate::signature::Signer;
 
@@ -101,7 +91,7 @@ impl Gateway {
 #[derive(Debug, Clone)]
 pub struct ApiGateway {
     signer: Arc<Signer>,
-    client: Client<HttpsConnector<HttpConnector>, Full<Bytes>>,
+    client: HttpsClient<Full<Bytes>>,
 }
 
 /// An answer that takes longer than this is no answer. API Gateway's takes some 10 ms; whoever is waited for in vain begins again.
@@ -112,23 +102,8 @@ impl ApiGateway {
     pub async fn new(aws: &SdkConfig, endpoint: &str) -> anyhow::Result<Self> {
         let provider = aws.credentials_provider().ok_or_else(|| anyhow::anyhow!("no AWS credentials"))?;
         let credentials = provider.provide_credentials().await?;
-        let mut tcp = HttpConnector::new();
-        tcp.enforce_http(false);
-        tcp.set_nodelay(true);
-        tcp.set_connect_timeout(Some(Duration::from_secs(1)));
-        let extra = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
-        let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-            .with_safe_default_protocol_versions()?
-            .with_root_certificates(roots(extra.as_deref().map(Path::new))?)
-            .with_no_client_auth();
-        let https =
-            HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
-        let client = Client::builder(TokioExecutor::new())
-            .pool_timer(TokioTimer::new())
-            .pool_idle_timeout(Duration::from_secs(50))
-            .build(https);
         let region = aws.region().map(AsRef::as_ref).unwrap_or_default();
-        Ok(Self { signer: Arc::new(Signer::new(endpoint, region, credentials)?), client })
+        Ok(Self { signer: Arc::new(Signer::new(endpoint, region, credentials)?), client: signalbox_http::client()? })
     }
 
     async fn send(&self, method: Method, connection_id: &str, frame: &Frame) -> Result<(), PostError> {
@@ -165,20 +140,6 @@ impl ApiGateway {
     }
 }
 
-/// Whom to trust: Mozilla's authorities, which are compiled in and cost a start nothing, and those of a file. The SDK's clients look at
-/// `SSL_CERT_FILE` too: one setting for an endpoint with an authority of its own.
-fn roots(extra: Option<&Path>) -> anyhow::Result<RootCertStore> {
-    let mut roots = RootCertStore { roots: webpki_roots::TLS_SERVER_ROOTS.to_vec() };
-    if let Some(file) = extra {
-        let unreadable = || format!("authorities of {}", file.display());
-        let authorities: Result<Vec<_>, _> = CertificateDer::pem_file_iter(file).with_context(unreadable)?.collect();
-        // among a system's authorities there may be one that rustls does not take
-        let (added, _) = roots.add_parsable_certificates(authorities.with_context(unreadable)?);
-        anyhow::ensure!(added > 0, "no authorities in {}", file.display());
-    }
-    Ok(roots)
-}
-
 async fn timeout<T>(limit: Duration, work: impl Future<Output = T>) -> Option<T> {
     tokio::time::timeout(limit, work).await.ok()
 }
@@ -191,28 +152,6 @@ fn chain(error: &dyn std::error::Error) -> String {
         source = cause.source();
     }
     text
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    /// The handshake itself is in `bench/` ("cold-start").
-    #[test]
-    fn an_authority_of_a_file_is_trusted_beside_those_that_everybody_trusts() {
-        let usual = roots(None).unwrap().len();
-        assert!(usual > 50);
-        let key = rcgen::KeyPair::generate().unwrap();
-        let mut parameters = rcgen::CertificateParams::new(Vec::new()).unwrap();
-        parameters.is_ca = rcgen::IsCa::Ca(rcgen::BasicConstraints::Unconstrained);
-        let file = std::env::temp_dir().join(format!("signalbox-authority-{}.pem", std::process::id()));
-        std::fs::write(&file, parameters.self_signed(&key).unwrap().pem()).unwrap();
-        let with_file = roots(Some(&file));
-        std::fs::remove_file(&file).unwrap();
-        assert_eq!(with_file.unwrap().len(), usual + 1);
-        let missing = roots(Some(&file)).unwrap_err();
-        assert!(format!("{missing:#}").contains("signalbox-authority"), "{missing:#}");
-    }
 }
 
 #[cfg(feature = "testing")]
