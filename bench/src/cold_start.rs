@@ -48,8 +48,9 @@ struct Program {
 pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     let runs: usize = arguments.first().map_or(Ok(21), |runs| runs.parse())?;
     let target_folder = std::env::current_exe()?.parent().context("a folder")?.to_path_buf();
-    // in one call, as the functions are built: alone each would be compiled with other features, all its dependencies again
-    build(&["-p", "ws-default", "-p", "signalbox-bench"]).await?;
+    // in one call, as the functions are built: alone each would be compiled with other features, all its dependencies again; and not
+    // this binary, which is running
+    build(&["-p", "ws-default", "-p", "signalbox-bench", "--bin", "ws-default", "--bin", "echo"]).await?;
     node::install().await?;
     LocalSet::new().run_until(measure(runs, &target_folder)).await
 }

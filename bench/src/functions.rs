@@ -55,6 +55,7 @@ impl Environment {
             ("LAMBDA_TASK_ROOT", self.folder.display().to_string()),
             ("CONNECTION_TABLE", text("connections")),
             ("STATUS_TABLE", text("status")),
+            ("FANOUT_QUEUE_URL", text("https://sqs.invalid/fanout.fifo")),
             ("CONNECTIONS_ENDPOINT", self.connections.clone()),
             ("ALLOWED_ORIGINS", text("*")),
             ("TOKEN_HMAC_SECRET", text(TOKEN_SECRET)),

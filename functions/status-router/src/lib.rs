@@ -36,7 +36,7 @@ impl State {
         let gateway = ApiGateway::new(&aws, &env::require("CONNECTIONS_ENDPOINT")?).await?;
         let channels = Arc::new(ChannelsConfig::parse(&signalbox_lambda::task_file("channels.json")?)?);
         Ok(Self {
-            status: StatusTable::new(&aws, env::require("STATUS_TABLE")?),
+            status: table.status_table(env::require("STATUS_TABLE")?),
             publisher: Publisher::new(table, Gateway::ApiGateway(Box::new(gateway)))
                 .with_fan_out(FanOut::new(&aws, env::optional("FANOUT_QUEUE_URL")))
                 .with_channels(Arc::clone(&channels)),

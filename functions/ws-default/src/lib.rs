@@ -53,10 +53,10 @@ impl State {
         let skip = channels.client.insecure_skip_token_signature_verify;
         let subscription_keys = channels.client.subscription_token.as_ref();
         Ok(Self {
+            status: table.status_table(env::require("STATUS_TABLE")?),
             publisher: Publisher::new(table, Gateway::ApiGateway(Box::new(gateway)))
                 .with_fan_out(FanOut::new(&aws, env::optional("FANOUT_QUEUE_URL")))
                 .with_channels(Arc::clone(&channels)),
-            status: StatusTable::new(&aws, env::require("STATUS_TABLE")?),
             tokens: TokenVerifier::from_config(&keys, skip)?,
             subscription_tokens: subscription_keys.map(|keys| TokenVerifier::from_config(keys, skip)).transpose()?,
             allow_anonymous: env::flag("ALLOW_ANONYMOUS")?,

@@ -90,7 +90,11 @@ const LISTS: [&str; 3] = ["open", "hosts", "resolved"];
 impl StatusTable {
     /// The table of that name.
     pub fn new(aws: &SdkConfig, table: impl Into<String>) -> Self {
-        Self { client: Client::new(aws), table: table.into() }
+        Self::with_client(Client::new(aws), table.into())
+    }
+
+    pub(crate) fn with_client(client: Client, table: String) -> Self {
+        Self { client, table }
     }
 
     /// Merges a message into its problem, on condition that nobody else changed it meanwhile; the list of open problems is

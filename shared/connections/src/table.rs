@@ -18,7 +18,10 @@ use aws_sdk_dynamodb::{
 use aws_types::SdkConfig;
 use sha2::{Digest as _, Sha256};
 
-use crate::attribute::{Item, number, text};
+use crate::{
+    StatusTable,
+    attribute::{Item, number, text},
+};
 
 /// The index by `due_shard` and `due_at`: what somebody must look at, and when.
 const DUE_INDEX: &str = "due";
@@ -42,6 +45,11 @@ impl ConnectionTable {
     /// The table of that name.
     pub fn new(aws: &SdkConfig, table: impl Into<String>) -> Self {
         Self::with_client(Client::new(aws), table.into())
+    }
+
+    /// The table of problems, over the same client: the SDK's takes some time to make.
+    pub fn status_table(&self, table: impl Into<String>) -> StatusTable {
+        StatusTable::with_client(self.client.clone(), table.into())
     }
 
     pub(crate) fn with_client(client: Client, table: String) -> Self {

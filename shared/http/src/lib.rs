@@ -5,7 +5,11 @@
 
 mod sdk;
 
-use std::{path::Path, sync::Arc, time::Duration};
+use std::{
+    path::Path,
+    sync::{Arc, OnceLock},
+    time::Duration,
+};
 
 use anyhow::Context as _;
 use hyper_rustls::{HttpsConnector, HttpsConnectorBuilder};
@@ -40,15 +44,24 @@ where
     tcp.enforce_http(false);
     tcp.set_nodelay(true);
     tcp.set_connect_timeout(Some(CONNECT_TIMEOUT));
-    let extra = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
-    let tls = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
-        .with_safe_default_protocol_versions()?
-        .with_root_certificates(roots(extra.as_deref().map(Path::new))?)
-        .with_no_client_auth();
-    let https = HttpsConnectorBuilder::new().with_tls_config(tls).https_or_http().enable_http1().wrap_connector(tcp);
+    let https = HttpsConnectorBuilder::new().with_tls_config(tls()?).https_or_http().enable_http1().wrap_connector(tcp);
     let client =
         Client::builder(TokioExecutor::new()).pool_timer(TokioTimer::new()).pool_idle_timeout(IDLE).build(https);
     Ok(client)
+}
+
+/// Made once: its copies share what it trusts and the sessions that servers resume.
+fn tls() -> anyhow::Result<ClientConfig> {
+    static TLS: OnceLock<ClientConfig> = OnceLock::new();
+    if let Some(made) = TLS.get() {
+        return Ok(made.clone());
+    }
+    let extra = std::env::var_os("SSL_CERT_FILE").filter(|file| !file.is_empty());
+    let made = ClientConfig::builder_with_provider(Arc::new(rustls::crypto::ring::default_provider()))
+        .with_safe_default_protocol_versions()?
+        .with_root_certificates(roots(extra.as_deref().map(Path::new))?)
+        .with_no_client_auth();
+    Ok(TLS.get_or_init(|| made).clone())
 }
 
 /// Mozilla's authorities, and those of a file: what `SSL_CERT_FILE` names elsewhere, for an endpoint with an authority of its own.

@@ -1,5 +1,7 @@
 //! SQS, for whoever sends. Receiving is Lambda's business (`signalbox_lambda::sqs`).
 
+use std::sync::{Arc, OnceLock};
+
 use anyhow::Context as _;
 use aws_sdk_sqs::{
     Client,
@@ -10,8 +12,15 @@ use aws_types::SdkConfig;
 /// A queue that messages are sent to.
 #[derive(Debug, Clone)]
 pub struct Queue {
-    client: Client,
+    client: Arc<LazyClient>,
     url: String,
+}
+
+/// Made at the first message: most environments of those who may have something to send never have.
+#[derive(Debug)]
+struct LazyClient {
+    aws: SdkConfig,
+    client: OnceLock<Client>,
 }
 
 /// A message of a FIFO queue.
@@ -28,12 +37,16 @@ pub struct FifoMessage {
 impl Queue {
     /// The queue of that URL.
     pub fn new(aws: &SdkConfig, url: impl Into<String>) -> Self {
-        Self { client: Client::new(aws), url: url.into() }
+        Self { client: Arc::new(LazyClient { aws: aws.clone(), client: OnceLock::new() }), url: url.into() }
+    }
+
+    fn client(&self) -> &Client {
+        self.client.client.get_or_init(|| Client::new(&self.client.aws))
     }
 
     /// Sends a message with string attributes; SQS's limit of 256 KB is for all of it together.
     pub async fn send(&self, body: impl Into<String>, attributes: &[(&str, &str)]) -> anyhow::Result<()> {
-        let mut message = self.client.send_message().queue_url(&self.url).message_body(body);
+        let mut message = self.client().send_message().queue_url(&self.url).message_body(body);
         for (name, value) in attributes {
             let value = MessageAttributeValue::builder().data_type("String").string_value(*value).build()?;
             message = message.message_attributes(*name, value);
@@ -47,7 +60,7 @@ impl Queue {
     pub async fn send_fifo(&self, messages: &[FifoMessage]) -> anyhow::Result<()> {
         // SendMessageBatch takes 10 (SQS API reference)
         for chunk in messages.chunks(10) {
-            let mut batch = self.client.send_message_batch().queue_url(&self.url);
+            let mut batch = self.client().send_message_batch().queue_url(&self.url);
             for (at, message) in chunk.iter().enumerate() {
                 let entry = SendMessageBatchRequestEntry::builder()
                     .id(at.to_string())
