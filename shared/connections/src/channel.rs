@@ -277,14 +277,7 @@ impl ConnectionTable {
     /// its top before this has nothing for that row, and who learns it after looks there.
     pub async fn raise_shards(&self, channel: &str, shards: u32, now_s: i64, meta_ttl: Duration) -> anyhow::Result<()> {
         self.create_head(channel, now_s, meta_ttl, shards).await?;
-        let raised = send(|| {
-            self.head_update(channel)
-                .update_expression("SET shards = :shards")
-                .condition_expression("attribute_exists(pk) AND (attribute_not_exists(shards) OR shards < :shards)")
-                .expression_attribute_values(":shards", number(shards))
-        });
-        raised.await.context("raise shards")?;
-        Ok(())
+        self.raise(channel, "shards", shards.into()).await
     }
 
     async fn create_head(&self, channel: &str, now_s: i64, meta_ttl: Duration, shards: u32) -> anyhow::Result<Head> {
@@ -319,13 +312,19 @@ impl ConnectionTable {
 
     /// Notes that a place holds no publication of the history: whoever counts publications cannot count offsets there.
     pub(crate) async fn note_hole(&self, channel: &str, offset: u64) -> anyhow::Result<()> {
-        let noted = send(|| {
+        self.raise(channel, "hole", offset).await
+    }
+
+    /// Sets a number of the head where it is smaller or missing.
+    async fn raise(&self, channel: &str, name: &'static str, to: u64) -> anyhow::Result<()> {
+        let raised = send(|| {
             self.head_update(channel)
-                .update_expression("SET hole = :offset")
-                .condition_expression("attribute_exists(pk) AND (attribute_not_exists(hole) OR hole < :offset)")
-                .expression_attribute_values(":offset", number(offset))
+                .update_expression("SET #name = :to")
+                .condition_expression("attribute_exists(pk) AND (attribute_not_exists(#name) OR #name < :to)")
+                .expression_attribute_names("#name", name)
+                .expression_attribute_values(":to", number(to))
         });
-        noted.await.context("note a hole")?;
+        raised.await.with_context(|| format!("raise {name}"))?;
         Ok(())
     }
 

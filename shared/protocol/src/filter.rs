@@ -76,7 +76,7 @@ impl Filter {
         }
     }
 
-    /// Whether a publication with these tags is delivered. A tree that [`Filter::check`] refuses matches nothing.
+    /// Whether a publication with these tags is delivered. A node that [`Filter::check`] refuses matches nothing.
     pub fn matches(&self, tags: &BTreeMap<String, String>) -> bool {
         self.evaluate(tags).unwrap_or(false)
     }

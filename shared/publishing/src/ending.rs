@@ -171,7 +171,8 @@ impl Publisher {
         Ok(false)
     }
 
-    /// Posts to every subscriber of a channel, once: whom it does not reach within that time it does not reach.
+    /// Posts to every subscriber of a channel, once: whom it does not reach within that time it does not reach. Rows need not be ready:
+    /// what has no place may come before what a subscribe has yet to bring.
     pub(crate) async fn post_to_all<F>(&self, channel: &str, namespace: &Namespace, frames: F) -> anyhow::Result<()>
     where
         F: Fn(&Subscriber) -> anyhow::Result<std::sync::Arc<[Frame]>>,
@@ -180,7 +181,7 @@ impl Publisher {
         let deadline = Instant::now() + self.timing.lease;
         self.rows(channel, 0..namespace.shards, None)
             .try_for_each_concurrent(POSTS_AT_ONCE, |row| async move {
-                if row.ready
+                if !row.lost
                     && let Some(row) = self.current(channel, row).await
                 {
                     self.post_in_passing(&row.connection_id, deadline, &frames(&row)?).await;

@@ -148,9 +148,9 @@ impl Publisher {
                 // Without a mark this is the first task of the stream for this shard, or those before it were given up, or a holder
                 // posted itself until now. Only a row that came after those tasks has everything up to `after` for sure.
                 let is_first = mark.is_none();
-                let posted = mark.map_or(*after, |mark| mark.posted);
+                let from = mark.map_or(*after, |mark| mark.posted);
                 // `delivered` says that all up to there was handed to workers
-                let (from, to) = (posted, head.delivered.max(*to));
+                let to = head.delivered.max(*to);
                 let entries = self.entries(channel, &head, from, to, namespace.history_ttl).await?;
                 let stream = Stream::of(namespace);
                 let batch = self.batch(channel, epoch, stream, entries).await?;
@@ -162,12 +162,12 @@ impl Publisher {
                     top: to,
                     uncertain: is_first,
                     // a task before this one that was given up has posted to some
-                    maybe_posted: again || is_first || posted < *after,
+                    maybe_posted: again || is_first || from < *after,
                     stream,
                 };
                 self.post_shard(round, batch).await?;
                 let meta_ttl = namespace.history_meta_ttl;
-                self.table.advance_fan(channel, *shard, epoch, (posted, to), now_ms() / 1000, meta_ttl).await?;
+                self.table.advance_fan(channel, *shard, epoch, (from, to), now_ms() / 1000, meta_ttl).await?;
             }
         }
         Ok(())

@@ -173,14 +173,18 @@ async fn what_is_published_while_a_subscription_catches_up_begins_whole() {
     assert_eq!(is_delta(&documents), [false, true, false, true, true]);
 }
 
+/// An invocation that dies before the update that has `words` in it.
+fn dying(world: &World, words: &'static str) -> Publisher {
+    world.invocation(&world.tables.hooked(Arc::new(move |request| {
+        let is_its_end = request.operation == "UpdateItem" && request.body.contains(words);
+        Box::pin(async move { if is_its_end { std::future::pending().await } else { Verdict::Send } })
+    })))
+}
+
 /// One that posts, and dies before it lets go.
 async fn publish_and_die(world: &World, n: usize) {
-    let hooked = world.tables.hooked(Arc::new(|request| {
-        let lets_go = request.operation == "UpdateItem" && request.body.contains("REMOVE holder");
-        Box::pin(async move { if lets_go { std::future::pending().await } else { Verdict::Send } })
-    }));
     let data = json_text(&document(n));
-    let (publisher, message) = (world.invocation(&hooked), Message::new(&data));
+    let (publisher, message) = (dying(world, "REMOVE holder"), Message::new(&data));
     let options = PublishOptions::default();
     let killed = publisher.publish(CHANNEL, &world.namespace, &message, &options);
     assert!(tokio::time::timeout(Duration::from_secs(1), killed).await.is_err());
@@ -228,10 +232,7 @@ async fn what_a_dead_worker_may_have_posted_comes_again_whole() {
             publisher.work(&world.channels, task, again).await.unwrap();
         }
     };
-    let dying = world.invocation(&world.tables.hooked(Arc::new(|request| {
-        let notes = request.operation == "UpdateItem" && request.body.contains("fan#");
-        Box::pin(async move { if notes { std::future::pending().await } else { Verdict::Send } })
-    })));
+    let dying = dying(&world, "fan#");
     let died = async |task: &FanOutTask| {
         let killed = dying.work(&world.channels, task, false);
         assert!(tokio::time::timeout(Duration::from_secs(1), killed).await.is_err());

@@ -145,6 +145,21 @@ async fn without_history_everything_arrives_from_the_subscribe_reply_on() {
     assert_eq!(data, [json!({"n": 1}), json!({"n": 2})]);
 }
 
+/// Fails when only rows that are ready are posted to: their subscribers have been told that they are subscribed before.
+#[tokio::test(start_paused = true)]
+async fn what_skips_the_history_arrives_from_the_subscribe_reply_on() {
+    let world = World::paused(json!({})).await;
+    world.connect("a").await;
+    let (result, catch_up) = world.begin("a", 1, &plain()).await;
+    world.reply("a", &result).await;
+    let skip = PublishOptions { skip_history: true, ..PublishOptions::default() };
+    world.publish_with(&world::payload(1), &skip).await;
+    world.publisher.catch_up(catch_up).await.unwrap();
+    world.publish(2).await;
+    let data: Vec<_> = world.pushes("a").into_iter().map(|push| push["pub"]["data"].clone()).collect();
+    assert_eq!(data, [json!({"n": 1}), json!({"n": 2})]);
+}
+
 /// A channel without history: a post that fails is nobody's gap.
 #[tokio::test(start_paused = true)]
 async fn what_has_no_history_is_dropped_where_it_does_not_arrive() {
