@@ -48,19 +48,30 @@ struct Program {
 pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     let runs: usize = arguments.first().map_or(Ok(21), |runs| runs.parse())?;
     let target_folder = std::env::current_exe()?.parent().context("a folder")?.to_path_buf();
-    // in one call, as the functions are built: alone each would be compiled with other features, all its dependencies again; and not
-    // this binary, which is running
-    build(&["-p", "ws-default", "-p", "signalbox-bench", "--bin", "ws-default", "--bin", "echo"]).await?;
+    build("ws-default", "ws-default").await?;
+    build("signalbox-bench", "echo").await?;
     node::install().await?;
     LocalSet::new().run_until(measure(runs, &target_folder)).await
 }
 
-async fn build(what: &[&str]) -> anyhow::Result<()> {
+/// As the Makefile does. Not all of a package, or this binary would be replaced, which is running.
+async fn build(package: &str, binary: &str) -> anyhow::Result<()> {
     let cargo = std::env::var("CARGO").unwrap_or_else(|_| "cargo".to_owned());
     let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("..");
     let mut command = Command::new(cargo);
-    command.args(["build", "--release", "--quiet"]).args(what).current_dir(root);
-    ensure!(command.status().await?.success(), "{command:?}");
+    command.args([
+        "rustc",
+        "--release",
+        "--quiet",
+        "-p",
+        package,
+        "--bin",
+        binary,
+        "--",
+        "-C",
+        "relocation-model=static",
+    ]);
+    ensure!(command.current_dir(root).status().await?.success(), "{command:?}");
     Ok(())
 }
 
