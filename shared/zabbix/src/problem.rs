@@ -12,7 +12,7 @@ use signalbox_messages::{
 ///
 /// | part | which message wins |
 /// |---|---|
-/// | what it is (name, severity, acknowledged, error, host, groups, tags) | the last by (not the opening, entries in the update history, exact times, `at`, recovery before update, content) |
+/// | what it is (name, severity, acknowledged, error, host, groups, tags) | the last by (not the opening, entries in the update history, whether the host has its id, exact times, `at`, recovery before update, content) |
 /// | trigger id, URL, operational data | the same, among the messages that have one: a connector has none |
 /// | state | resolved as soon as any message says so; an event id never opens again |
 /// | recovery | exact times before others, then the earliest by (`at`, event id); without a named one the earliest `at` of a message that says "over" |
@@ -128,6 +128,8 @@ struct Stamp {
     phase: Phase,
     /// Entries in the update history.
     seq: u32,
+    /// Whether the host has its id, which a connector does not know.
+    identified: bool,
     exact: bool,
     /// Unix seconds.
     at: i64,
@@ -160,7 +162,8 @@ impl Stamp {
             ChangeKind::Update => Source::Update,
             ChangeKind::Problem | ChangeKind::Recovery | ChangeKind::Internal | ChangeKind::Observed => Source::Event,
         };
-        Self { phase, seq: message.seq, exact: message.exact, at: message.at, source }
+        let identified = !message.detail.host.id.is_empty();
+        Self { phase, seq: message.seq, identified, exact: message.exact, at: message.at, source }
     }
 }
 
