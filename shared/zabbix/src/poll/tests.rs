@@ -338,9 +338,8 @@ impl Poller {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_024))]
 
-    /// Fails if a difference is not told, is told of the wrong problem, or is told for ever. Tried, each fails: entries beyond the
-    /// told ones only when the last one is new; the suppression read from `suppression_data`; no cursor (flaps); the place left out
-    /// of an observation; what is missing taken for over without asking.
+    /// Would fail if a difference were not told, or were told for ever: without the cursor (a flap is in no list), without the place in
+    /// an observation (a rename), or if what is missing were taken for over, or for gone, without asking how it ended.
     #[test]
     fn whatever_happens_between_polls_what_is_known_ends_as_what_is_so(steps in prop::collection::vec(any_step(), 1..60)) {
         let (mut zabbix, mut poller) = (Zabbix::new(), Poller::default());
