@@ -13,9 +13,9 @@ pub struct ZabbixSeen {
     /// The last poll that went well, unix milliseconds: what is shown is as it was then. Absent if there was none yet.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub good_at_ms: Option<i64>,
-    /// When the server itself last gave a sign of life, unix seconds of the poller's clock. The API answers also when the server is
-    /// dead or frozen: over 15 to 30 s is an alarm (Zabbix notes, 4). Absent if the token's user may see neither the server's nodes nor
-    /// one of its own items.
+    /// When the server itself last gave a sign of life, unix seconds of the poller's clock. The API answers also when
+    /// the server is dead or frozen: over 15 to 30 s is an alarm (Zabbix notes, 4). Absent if the token's user may see
+    /// neither the server's nodes nor one of its own items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_seen_at: Option<i64>,
     /// How many milliseconds the frontend's clock is ahead of the poller's, to about a second.

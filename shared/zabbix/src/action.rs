@@ -1,4 +1,5 @@
-//! What one entry of an update history did: the bits of `event.acknowledge` (Zabbix notes, 4) and Zabbix's words for them.
+//! What one entry of an update history did: the bits of `event.acknowledge` (Zabbix notes, 4) and Zabbix's words for
+//! them.
 
 use signalbox_messages::Suppression;
 
@@ -33,8 +34,8 @@ impl Acknowledge {
 
     /// As `{EVENT.UPDATE.ACTION}` reads, in the order in which Zabbix lists it: `acknowledged, commented and closed`.
     ///
-    /// Severities by their usual names, for a plain user may not read what the installation calls them; times in UTC, for the API
-    /// does not tell the server's zone.
+    /// Severities by their usual names, for a plain user may not read what the installation calls them; times in UTC,
+    /// for the API does not tell the server's zone.
     pub fn words(&self) -> String {
         let severity = |number: u8| SEVERITIES.get(usize::from(number)).copied().unwrap_or("unknown");
         let (from, to) = (severity(self.old_severity), severity(self.new_severity));

@@ -1,7 +1,8 @@
 //! The objects of Zabbix's API as it answers them, 6.0 to 7.2; the client is `signalbox-zabbix-api`.
 //!
-//! Every number is a string there, "0" for an id means that there is none, and some empty objects are `[]` (Zabbix notes, 4).
-//! What a version does not know (`cause_eventid` before 6.4, suppression by hand before 6.2) has its default here.
+//! Every number is a string there, "0" for an id means that there is none, and some empty objects are `[]` (Zabbix
+//! notes, 4). What a version does not know (`cause_eventid` before 6.4, suppression by hand before 6.2) has its default
+//! here.
 
 use std::str::FromStr;
 
@@ -9,7 +10,8 @@ use serde::{Deserialize, Deserializer, de::Error as _};
 use serde_json::Value;
 use signalbox_messages::Tag;
 
-/// An event, from `event.get`; a problem of `problem.get` is its event too, without [`Event::value`] and [`Event::hosts`].
+/// An event, from `event.get`; a problem of `problem.get` is its event too, without [`Event::value`] and
+/// [`Event::hosts`].
 #[derive(Debug, Clone, PartialEq, Eq, Default, Deserialize)]
 pub struct Event {
     /// Digits.

@@ -1,13 +1,15 @@
 //! What a poll finds: the snapshot of Zabbix compared with what is known, and the differences told as messages.
 //!
-//! The messages are those of the other ways in ([`StatusChanged`]), so they may meet a webhook's in any order and any number. A poll
-//! says nothing about what is known, heals whatever a webhook missed, and is the only one to see what Zabbix tells nobody
-//! ([`Observed`]). The same difference found twice (the first poll's messages may still be on their way) has the same message id.
+//! The messages are those of the other ways in ([`StatusChanged`]), so they may meet a webhook's in any order and any
+//! number. A poll says nothing about what is known, heals whatever a webhook missed, and is the only one to see what
+//! Zabbix tells nobody ([`Observed`]). The same difference found twice (the first poll's messages may still be on their
+//! way) has the same message id.
 //!
 //! How to poll, in this order, because what is known has to be older than what it is compared with:
 //!
 //! 1. what is known to be open;
-//! 2. `problem.get` of source 0 and 3 into [`Snapshot::open`], `event.get` from the cursor on into [`Snapshot::events`];
+//! 2. `problem.get` of source 0 and 3 into [`Snapshot::open`], `event.get` from the cursor on into
+//! [`Snapshot::events`];
 //! 3. [`Snapshot::strangers`] looked up where every problem is kept;
 //! 4. `event.get` for [`Snapshot::missing`] and [`Snapshot::unsigned`], then for [`Snapshot::recoveries`];
 //! 5. `trigger.get` for [`Snapshot::trigger_ids`], all of them and those that are monitored;
@@ -78,8 +80,8 @@ pub struct Snapshot {
 }
 
 impl Snapshot {
-    /// Event ids that have to be looked up, for what is known to be open does not have them: new ones, ones that were gone, and
-    /// problems that began and ended since the last poll.
+    /// Event ids that have to be looked up, for what is known to be open does not have them: new ones, ones that were
+    /// gone, and problems that began and ended since the last poll.
     pub fn strangers(&self, known: &BTreeMap<String, Known>) -> Vec<String> {
         let seen = self.open.values().chain(self.ended());
         seen.map(|event| &event.eventid).filter(|id| !known.contains_key(*id)).cloned().collect()
@@ -91,7 +93,8 @@ impl Snapshot {
         missing.map(|(id, _)| id.clone()).collect()
     }
 
-    /// Event ids of open problems with entries that nobody has told: `problem.get` does not say who made them, `event.get` does.
+    /// Event ids of open problems with entries that nobody has told: `problem.get` does not say who made them,
+    /// `event.get` does.
     pub fn unsigned(&self, known: &BTreeMap<String, Known>) -> Vec<String> {
         let told = |id: &String| known.get(id).map_or(0, |known| known.updates_told as usize);
         let open = self.open.iter().filter(|(id, event)| event.acknowledges.len() > told(id));
@@ -131,11 +134,12 @@ impl Snapshot {
     }
 }
 
-/// The messages after which what is known is what Zabbix says, in the order in which it happened; none if it is already.
+/// The messages after which what is known is what Zabbix says, in the order in which it happened; none if it is
+/// already.
 ///
 /// `known` has what is known of the problems of the snapshot and of all that are open; `now_ms` is the messages'
-/// `accepted_at_ms`. What has ended for certain is left alone. A problem whose trigger is not to be seen is gone, and one of which
-/// nothing is known is then not told at all.
+/// `accepted_at_ms`. What has ended for certain is left alone. A problem whose trigger is not to be seen is gone, and
+/// one of which nothing is known is then not told at all.
 pub fn differences(snapshot: &Snapshot, known: &BTreeMap<String, Known>, now_ms: i64) -> Vec<StatusChanged> {
     let mut messages = Vec::new();
     let ended: BTreeMap<&String, &Event> = snapshot.ended().map(|event| (&event.eventid, event)).collect();
@@ -257,8 +261,8 @@ impl<'a> Story<'a> {
         self.event.source == 3
     }
 
-    /// Also false where a webhook's clock on the wall was read in the wrong zone, and where a connector did not know the trigger:
-    /// the opening tells both.
+    /// Also false where a webhook's clock on the wall was read in the wrong zone, and where a connector did not know
+    /// the trigger: the opening tells both.
     fn opening_is_known(&self) -> bool {
         self.known.is_some_and(|known| {
             let view = &known.view;
@@ -273,9 +277,9 @@ impl<'a> Story<'a> {
         self.is_internal() || (view.severity, view.acknowledged) == (self.event.severity, self.event.acknowledged)
     }
 
-    /// Entries beyond those that are known to be told. The last one also when what it did is not what is known: a webhook's message
-    /// knows how many entries there are and tells one of them, so the others may have been lost; the same with the last one that
-    /// suppressed or unsuppressed.
+    /// Entries beyond those that are known to be told. The last one also when what it did is not what is known: a
+    /// webhook's message knows how many entries there are and tells one of them, so the others may have been lost; the
+    /// same with the last one that suppressed or unsuppressed.
     fn untold(&self) -> impl Iterator<Item = &Entry<'a>> {
         let told = self.known.map_or(0, |known| known.updates_told);
         let last = self.entries.len();
@@ -423,10 +427,11 @@ impl<'a> Story<'a> {
     }
 }
 
-/// What of the hosts is another than is known, as messages; of hosts that nobody knows only what is out of the ordinary.
+/// What of the hosts is another than is known, as messages; of hosts that nobody knows only what is out of the
+/// ordinary.
 ///
-/// `known` is by host id. Its groups are those of a host's problems, whose triggers may have other hosts too: only one that is not
-/// among them is a difference.
+/// `known` is by host id. Its groups are those of a host's problems, whose triggers may have other hosts too: only one
+/// that is not among them is a difference.
 pub fn host_differences(
     hosts: &[crate::api::Host],
     known: &BTreeMap<String, HostChanged>,
@@ -488,8 +493,8 @@ fn host_changed(listed: &crate::api::Host, at_ms: i64) -> HostChanged {
     }
 }
 
-/// The update history in its order, each entry with what it left behind. `told` are known to be told: if that is more than there
-/// are, a webhook's count was wrong, and theirs begins higher so that the last is the last.
+/// The update history in its order, each entry with what it left behind. `told` are known to be told: if that is more
+/// than there are, a webhook's count was wrong, and theirs begins higher so that the last is the last.
 fn entries(event: &Event, told: u32) -> Vec<Entry<'_>> {
     let mut history: Vec<&Acknowledge> = event.acknowledges.iter().collect();
     history.sort_by_key(|did| (did.clock, did.acknowledgeid.parse::<u64>().unwrap_or(u64::MAX)));
@@ -515,8 +520,8 @@ fn entries(event: &Event, told: u32) -> Vec<Entry<'_>> {
     entries
 }
 
-/// Whether an entry is the last update that is known. Not by its user, whom a webhook's user may not be able to read, nor by the
-/// end of a suppression in its words, which has the server's zone.
+/// Whether an entry is the last update that is known. Not by its user, whom a webhook's user may not be able to read,
+/// nor by the end of a suppression in its words, which has the server's zone.
 fn is_told(did: &Acknowledge, view: &ProblemView) -> bool {
     let words = |action: &str| match action.split_once(" until ") {
         Some((before, after)) => format!("{before}{}", after.get("2026.11.21 09:17:23".len()..).unwrap_or_default()),

@@ -338,8 +338,9 @@ impl Poller {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_024))]
 
-    /// Would fail if a difference were not told, or were told for ever: without the cursor (a flap is in no list), without the place in
-    /// an observation (a rename), or if what is missing were taken for over, or for gone, without asking how it ended.
+    /// Would fail if a difference were not told, or were told for ever: without the cursor (a flap is in no list),
+    /// without the place in an observation (a rename), or if what is missing were taken for over, or for gone, without
+    /// asking how it ended.
     #[test]
     fn whatever_happens_between_polls_what_is_known_ends_as_what_is_so(steps in prop::collection::vec(any_step(), 1..60)) {
         let (mut zabbix, mut poller) = (Zabbix::new(), Poller::default());
@@ -377,7 +378,8 @@ fn recorded<T: serde::de::DeserializeOwned>(name: &str) -> Vec<T> {
     serde_json::from_value(answer["response"]["body"]["result"].take()).unwrap()
 }
 
-/// The recorded problem 19 of 7.0: acknowledged, raised, unacknowledged, commented twice, suppressed, unsuppressed, recovered.
+/// The recorded problem 19 of 7.0: acknowledged, raised, unacknowledged, commented twice, suppressed, unsuppressed,
+/// recovered.
 fn story_of_19() -> Snapshot {
     let triggers: Vec<Trigger> = recorded("v7.0/trigger.get-all");
     let recoveries: Vec<Event> = recorded("v7.0/event.get-recoveries");
