@@ -9,7 +9,7 @@
 //!
 //! 1. what is known to be open;
 //! 2. `problem.get` of source 0 and 3 into [`Snapshot::open`], `event.get` from the cursor on into
-//! [`Snapshot::events`];
+//!    [`Snapshot::events`];
 //! 3. [`Snapshot::strangers`] looked up where every problem is kept;
 //! 4. `event.get` for [`Snapshot::missing`] and [`Snapshot::unsigned`], then for [`Snapshot::recoveries`];
 //! 5. `trigger.get` for [`Snapshot::trigger_ids`], all of them and those that are monitored;
