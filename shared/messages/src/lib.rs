@@ -2,10 +2,15 @@
 //!
 //! On the bus a [`StatusChanged`] is the `detail` of an EventBridge event with source [`SOURCE`] and detail type
 //! [`STATUS_CHANGED`]; the record queue carries that whole EventBridge event as its message body ([`BusEvent`]).
+//! [`ItemValues`] have the detail type [`ITEM_VALUES`] and go to the router alone.
 
+mod item_values;
 mod status_changed;
 
-pub use status_changed::{ChangeKind, Detail, Host, Maintenance, Observed, Recovery, StatusChanged, Suppression, Tag, Update};
+pub use item_values::{ItemValue, ItemValues, Value};
+pub use status_changed::{
+    ChangeKind, Detail, Host, Maintenance, Observed, Recovery, StatusChanged, Suppression, Tag, Update,
+};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +19,9 @@ pub const SOURCE: &str = "signalbox.zabbix";
 
 /// EventBridge `detail-type` of a [`StatusChanged`].
 pub const STATUS_CHANGED: &str = "StatusChanged";
+
+/// EventBridge `detail-type` of [`ItemValues`].
+pub const ITEM_VALUES: &str = "ItemValues";
 
 /// The parts of an EventBridge event that a queue consumer needs (EventBridge user guide, "Event structure").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
