@@ -309,8 +309,7 @@ fn mutated() -> impl Strategy<Value = Vec<u8>> {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_024))]
 
-    /// Fails if anything from outside can reach a panic, or if a line is neither taken nor told (tried:
-    /// `filter_map(Result::ok)`).
+    /// Fails if anything from outside can reach a panic, or if a line is neither taken nor told.
     #[test]
     fn of_whatever_is_sent_each_line_is_taken_or_told(
         body in prop_oneof![mutated(), prop::collection::vec(any::<u8>(), 0..300)],
@@ -458,8 +457,8 @@ fn a_connector_alone_tells_a_problem_and_its_end() {
 proptest! {
     #![proptest_config(ProptestConfig::with_cases(1_024))]
 
-    /// Fails if a connector's problem, which knows less, can beat a webhook's (tried: without `identified` and the
-    /// phase), or if a recovery that describes nothing takes a part of what is known.
+    /// Fails if a connector's problem, which knows less, can beat a webhook's, or if a recovery that describes
+    /// nothing takes a part of what is known.
     #[test]
     fn webhook_and_connector_in_any_order_and_any_number_end_in_one_state((story, shuffled) in interleaved()) {
         let (expected, problem) = (merged(&story), merged(&shuffled));
@@ -472,8 +471,7 @@ proptest! {
     /// out, or tells what somebody did that changes no status (a comment). What a connector says is a version only
     /// when the status is another.
     ///
-    /// Fails if exact times make a version though they are the same (tried: `merge` that says Changed for whatever is
-    /// noted).
+    /// Fails if exact times make a version though they are the same (`Merged::Noted`).
     #[test]
     fn viewers_see_no_status_twice_in_a_row((_, shuffled) in interleaved()) {
         let mut problem = Problem::first(&shuffled[0]);
