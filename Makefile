@@ -13,7 +13,7 @@ TARGET_arm64  := --arm64
 TARGET_x86_64 := --x86-64
 TARGET        := $(or $(TARGET_$(ARCHITECTURE)),$(error ARCHITECTURE must be arm64 or x86_64))
 
-FUNCTIONS := ws-connect ws-disconnect ws-default zabbix-webhook status-router api keeper fanout recorder query migrate
+FUNCTIONS := ws-connect ws-disconnect ws-default zabbix-webhook zabbix-connector status-router api keeper fanout recorder query migrate
 
 # A function with channels that it cannot read does not start: better no build.
 .PHONY: channels
@@ -36,6 +36,7 @@ $(eval $(call function,WsConnectFunction,ws-connect,channels.json))
 $(eval $(call function,WsDisconnectFunction,ws-disconnect,channels.json))
 $(eval $(call function,WsDefaultFunction,ws-default,channels.json))
 $(eval $(call function,ZabbixWebhookFunction,zabbix-webhook))
+$(eval $(call function,ZabbixConnectorFunction,zabbix-connector))
 $(eval $(call function,StatusRouterFunction,status-router,channels.json))
 $(eval $(call function,ApiFunction,api,channels.json))
 $(eval $(call function,KeeperFunction,keeper,channels.json))

@@ -1,3 +1,5 @@
+mod put_all;
+
 #[cfg(feature = "testing")]
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -9,6 +11,8 @@ use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_types::SdkConfig;
 use signalbox_messages::{SOURCE, STATUS_CHANGED, StatusChanged};
 use thiserror::Error;
+
+pub use put_all::{Entry, PutAllError};
 
 /// Largest entry, source and detail type included (EventBridge user guide, entry size of `PutEvents`).
 pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
@@ -121,6 +125,7 @@ impl EventBridge {
 #[derive(Debug, Clone, Default)]
 pub struct Recording {
     messages: Arc<Mutex<Vec<StatusChanged>>>,
+    item_values: Arc<Mutex<Vec<signalbox_messages::ItemValues>>>,
     broken: bool,
 }
 
