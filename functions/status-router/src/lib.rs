@@ -3,6 +3,11 @@
 //! Any message may come late, twice or out of order; the state does not mind, and a repetition publishes nothing new but makes
 //! sure that what it repeats was delivered. An error is the invocation's: Lambda tries the event twice more and then puts it
 //! into the dead letter queue.
+//!
+//! `ItemValues` are no state: they go to the channel `items:<host>` as they are, where `channels.json` has that
+//! namespace.
+
+mod items;
 
 use std::sync::Arc;
 
@@ -12,7 +17,7 @@ use serde::Serialize;
 use signalbox_channels::{ChannelName, ChannelsConfig, status_channels};
 use signalbox_connections::{ConnectionTable, StatusTable};
 use signalbox_lambda::{Boot, env, now_ms};
-use signalbox_messages::{BusEvent, ChangeKind, StatusChanged};
+use signalbox_messages::{BusEvent, ChangeKind, ITEM_VALUES, STATUS_CHANGED, StatusChanged};
 use signalbox_publishing::{ApiGateway, FanOut, Gateway, Message, PublishOptions, Publisher};
 use signalbox_zabbix::ProblemView;
 use tracing::info;
@@ -59,7 +64,20 @@ struct Cause<'a> {
     kind: ChangeKind,
 }
 
-/// One message.
+/// One event of the bus, of whichever detail type.
+pub async fn route(state: &State, event: BusEvent<serde_json::Value>) -> anyhow::Result<()> {
+    let BusEvent { id, detail_type, source, detail } = event;
+    match detail_type.as_str() {
+        STATUS_CHANGED => {
+            let detail = serde_json::from_value(detail).context("detail of StatusChanged")?;
+            handle(state, BusEvent { id, detail_type, source, detail }).await
+        }
+        ITEM_VALUES => items::publish(state, &serde_json::from_value(detail).context("detail of ItemValues")?).await,
+        other => anyhow::bail!("detail type {other:?} is none of ours"),
+    }
+}
+
+/// One message about a problem.
 pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Result<()> {
     let changed = event.detail;
     let applied = state.status.apply(&changed, now_ms() / 1000).await.context("merge")?;
