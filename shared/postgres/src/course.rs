@@ -65,7 +65,7 @@ impl Stored {
             opened: course.opened_at,
             acknowledged: course.acknowledged_at,
             recovered: course.recovered_at,
-            severity: course.severity().into(),
+            severity: course.severity.into(),
             subject,
         };
         Self { times: Some(times), intervals: intervals.collect() }

@@ -18,6 +18,8 @@ pub struct Course {
     pub acknowledged_at: Option<i64>,
     /// When it recovered, unix seconds. One that is gone has not: nobody has seen it recover.
     pub recovered_at: Option<i64>,
+    /// The worst it ever was; of one that ended as it began, what it was then.
+    pub severity: u8,
     /// The time from its opening to its end without gaps, in order; neighbours differ. Empty for one that ended as it began.
     pub stretches: Vec<Stretch>,
 }
@@ -85,18 +87,16 @@ impl Course {
         let recovered_at = view.resolved_at.filter(|_| !view.gone);
         let ended_at = recovered_at.or_else(|| if view.gone { gone_at(&observations) } else { None });
         let told = Told { first_severity: first_severity(&messages)?, updates, observations };
+        let stretches = told.stretches(opened_at, ended_at);
+        let worst = stretches.iter().map(|stretch| stretch.condition.severity).max();
         Some(Self {
             subject: Subject { host: view.host, groups: view.groups, tags: view.tags },
             opened_at,
             acknowledged_at: told.acknowledged_at().map(|at| at.max(opened_at)),
             recovered_at: recovered_at.map(|at| at.max(opened_at)),
-            stretches: told.stretches(opened_at, ended_at),
+            severity: worst.unwrap_or_else(|| told.at(opened_at).severity),
+            stretches,
         })
-    }
-
-    /// The worst it ever was.
-    pub fn severity(&self) -> u8 {
-        self.stretches.iter().map(|stretch| stretch.condition.severity).max().unwrap_or_default()
     }
 }
 
