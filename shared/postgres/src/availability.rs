@@ -317,7 +317,7 @@ impl Work for AvailabilityOf<'_> {
         page.of_rows(&rows, *to, |row| {
             let down_seconds: i64 = row.try_get(1)?;
             #[expect(clippy::cast_precision_loss, reason = "seconds of at most 10,000 years")]
-            let availability = 1.0 - down_seconds as f64 / window as f64;
+            let availability = (window - down_seconds) as f64 / window as f64;
             let row = Availability { key: row.try_get(0)?, down_seconds, availability };
             Ok((row.down_seconds, row.key.clone(), row))
         })

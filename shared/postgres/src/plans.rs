@@ -66,8 +66,13 @@ SELECT event_id || '-' || kind || way, event_id, kind, kind = 'problem',
        ARRAY['Site', 'Site/' || host % 50], 'Trouble', severity, '{{"detail": {{"tags": []}}}}', to_timestamp(opened),
        to_timestamp(opened + way)
 FROM told, unnest(ARRAY['problem', 'recovery']) AS kind, generate_series(1, 2) AS way;
+INSERT INTO problems (event_id, version, kind, state, severity, host_id, opened_at, resolved_at, body)
+SELECT event_id, 1, 'problem', CASE WHEN ended > {END} THEN 'open' ELSE 'resolved' END, severity, 'id' || host, to_timestamp(opened),
+       CASE WHEN ended <= {END} THEN to_timestamp(ended) END, '{body}'
+FROM told;
 DROP TABLE told;"#,
         length = END - BEGIN,
+        body = body(),
     ))
     .await
     .unwrap();
@@ -76,6 +81,15 @@ DROP TABLE told;"#,
     }
     // what autovacuum does
     look.batch_execute("VACUUM (ANALYZE)").await.unwrap();
+}
+
+/// Of some problem; nobody looks at whose.
+fn body() -> String {
+    let told = serde_json::json!({
+        "id": "1", "kind": "problem", "event_id": "1", "problem": true, "at": BEGIN, "opened_at": BEGIN, "accepted_at_ms": 0,
+        "detail": {"name": "Trouble", "severity": 4, "acknowledged": false, "host": {"id": "1", "host": "h", "name": "H"}},
+    });
+    serde_json::to_string(&signalbox_zabbix::Problem::first(&serde_json::from_value(told).unwrap())).unwrap()
 }
 
 /// Tables that are read whole anywhere in a plan.
