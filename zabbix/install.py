@@ -26,6 +26,7 @@ USER = "signalbox"
 # What a poller may call, and nothing that changes anything
 POLLER_METHODS = ["event.get", "host.get", "hostgroup.get", "problem.get", "trigger.get"]
 READ = 2
+URL, SECRET, PROXY = "{$SIGNALBOX.URL}", "{$SIGNALBOX.SECRET}", "{$SIGNALBOX.PROXY}"
 
 
 class Failure(Exception):
@@ -160,13 +161,14 @@ def media_type(zabbix):
     return ensure(zabbix, "mediatype", "mediatypeid", have, {"name": NAME, "status": 0})
 
 
-def macro(zabbix, name, value, kind, description, needed):
+def global_macro(zabbix, name):
+    return first(zabbix.get("usermacro.get", globalmacro=True, filter={"macro": name}, output="extend"))
+
+
+def macro(zabbix, name, value, kind, description):
     """A global macro; without a value one that is there stays as it is."""
-    name = "{$SIGNALBOX.%s}" % name
-    have = first(zabbix.get("usermacro.get", globalmacro=True, filter={"macro": name}, output="extend"))
+    have = global_macro(zabbix, name)
     if value is None:
-        if have is None and needed:
-            raise Failure(f"{name} is not there yet: give {needed}")
         if have is not None:
             say(f"macro {name}: left as it is")
         return
@@ -214,19 +216,27 @@ def host_groups(zabbix, names, everything):
     return ids
 
 
-def user_group(zabbix, names, everything):
-    """No frontend; may read the host groups."""
+def people(zabbix, names):
+    """Ids of the user groups."""
+    ids = []
+    for name in names:
+        found = first(zabbix.get("usergroup.get", filter={"name": name}, output=["usrgrpid"]))
+        if not found:
+            raise Failure(f"there is no user group {name}")
+        ids.append(found["usrgrpid"])
+    return ids
+
+
+def user_group(zabbix, groups):
+    """No frontend; may read the host groups, or what it may now if none are given."""
     new = zabbix.version >= (6, 2)
     rights, select = ("hostgroup_rights", "selectHostGroupRights") if new else ("rights", "selectRights")
     have = first(zabbix.get("usergroup.get", filter={"name": NAME}, output="extend", **{select: "extend"}))
     if have:
         have[rights].sort(key=lambda right: int(right["id"]))
     want = {"name": NAME, "gui_access": 3, "users_status": 0}
-    if names or everything:
-        ids = sorted(set(host_groups(zabbix, names, everything)), key=int)
-        want[rights] = [{"id": group, "permission": READ} for group in ids]
-    elif have is None:
-        raise Failure("which host groups are for Signalbox? Give --all-groups or --group NAME")
+    if groups:
+        want[rights] = [{"id": group, "permission": READ} for group in sorted(set(groups), key=int)]
     return ensure(zabbix, "usergroup", "usrgrpid", have, want)
 
 
@@ -260,8 +270,6 @@ def action(zabbix, which, mediatypeid, userid):
 
 def connector(zabbix, url, token):
     """Events as a stream, with 6.4 and newer. The server needs StartConnectors."""
-    if zabbix.version < (6, 4):
-        raise Failure("connectors came with Zabbix 6.4")
     have = first(zabbix.get("connector.get", filter={"name": NAME}, output="extend"))
     want = {"name": NAME, "data_type": 1, "url": url, "max_attempts": 5, "timeout": "10s", "status": 0}
     if token:
@@ -300,21 +308,28 @@ def main():
     parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be called")
     options = parser.parse_args()
 
+    secret = os.environ.get("SIGNALBOX_SECRET") or None
+
     zabbix = Zabbix(options.zabbix, options.dry_run)
     zabbix.login()
     try:
+        # all that can be missing, before anything is changed
+        for name, value, option in (URL, options.url, "--url"), (SECRET, secret, "SIGNALBOX_SECRET in the environment"):
+            if not value and not global_macro(zabbix, name):
+                raise Failure(f"{name} is not there yet: give {option}")
+        if not (options.group or options.all_groups or zabbix.get("usergroup.get", filter={"name": NAME})):
+            raise Failure("which host groups are for Signalbox? Give --all-groups or --group NAME")
+        visible = host_groups(zabbix, options.group, options.all_groups)
+        joined = people(zabbix, options.people)
+        if options.connector and zabbix.version < (6, 4):
+            raise Failure("connectors came with Zabbix 6.4")
+
         mediatypeid = media_type(zabbix)
-        macro(zabbix, "URL", options.url, 0, "Signalbox: output WebhookUrl of the stack", needed="--url")
-        macro(zabbix, "SECRET", os.environ.get("SIGNALBOX_SECRET") or None, 1, "Signalbox: output WebhookSecretArn names it",
-              needed="SIGNALBOX_SECRET in the environment")
-        macro(zabbix, "PROXY", options.proxy, 0, "Signalbox: HTTP proxy", needed=None)
+        macro(zabbix, URL, options.url, 0, "Signalbox: output WebhookUrl of the stack")
+        macro(zabbix, SECRET, secret, 1, "Signalbox: output WebhookSecretArn names it")
+        macro(zabbix, PROXY, options.proxy, 0, "Signalbox: HTTP proxy on the way")
         roleid = role(zabbix, options.poller)
-        groups = [user_group(zabbix, options.group, options.all_groups)]
-        for name in options.people:
-            people = first(zabbix.get("usergroup.get", filter={"name": name}, output=["usrgrpid"]))
-            if not people:
-                raise Failure(f"there is no user group {name}")
-            groups.append(people["usrgrpid"])
+        groups = [user_group(zabbix, visible), *joined]
         userid = user(zabbix, roleid, groups, mediatypeid)
         action(zabbix, "trigger", mediatypeid, userid)
         if not options.no_internal:

@@ -150,7 +150,10 @@ function send(parameters) {
     try {
         text = String(request.post(url, body));
     } catch (error) {
-        throw 'Signalbox: no answer from ' + url + ' (' + error + '). Zabbix tries again.';
+        text = String(error).replace(/^Error: (cannot get URL: )?/, '').replace(/\.$/, '');
+        // Zabbix follows none
+        throw 'Signalbox: no answer from ' + url + ' (' + text + '). '
+            + (/redirect/i.test(text) ? advice(302) : 'Zabbix tries again.');
     }
     status = request.getStatus();
     try { answer = JSON.parse(text); } catch (ignored) { /* a page */ }

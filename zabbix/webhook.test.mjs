@@ -116,7 +116,8 @@ test("every refusal says what to do, and none the secret", () => {
     [{ status: 200, text: "" }, /HTTP 200, answered without a text/],
     [{ status: 200, text: "null" }, /HTTP 200, answered "null"/],
     [{ status: 502, text: "<html>" + "Bad gateway ".repeat(100) }, /HTTP 502, answered "(Bad gateway )+/],
-    [{ thrown: new Error("cannot get URL: Could not resolve host: example.org") }, /^Signalbox: no answer from https:.*Could not resolve host/],
+    [{ thrown: new Error("cannot get URL: Could not resolve host: example.org.") }, /^Signalbox: no answer from https:.* \(Could not resolve host: example\.org\)\. Zabbix tries again/],
+    [{ thrown: new Error("cannot get URL: Number of redirects hit maximum amount.") }, /\(Number of redirects hit maximum amount\)\. \{\$SIGNALBOX\.URL\} is wrong/],
   ];
   for (const [answer, expected] of cases) {
     const { error, result } = run({ event_id: "87" }, answer);
