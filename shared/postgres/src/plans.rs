@@ -189,6 +189,13 @@ async fn plans(look: &Client) {
         read_whole(&plan, &mut found);
         // small by nature, and read whole on purpose
         found.retain(|table| table != "problem_subjects");
+        // so is a month without a row
+        let mut big = Vec::new();
+        for table in found {
+            let rows = look.query(&format!("SELECT FROM {table} LIMIT 1"), &[]).await.unwrap();
+            big.extend((!rows.is_empty()).then_some(table));
+        }
+        let found = big;
         assert!(found.is_empty(), "{name} reads {found:?} whole: {plan:#}");
     }
 }

@@ -104,7 +104,9 @@ async fn a_page_by_host_reads_its_index_and_not_the_table() {
         .await
         .unwrap();
     let plan = plan.iter().map(|row| row.get(0)).collect::<Vec<&str>>().join("\n");
-    assert!(plan.contains("status_changes_by_host") && !plan.contains("->  Sort"), "{plan}");
+    // all of it is in 1970; the months of today are empty, and an empty table is read whole
+    let by_host = plan.contains("using status_changes_other_host_at_id_idx");
+    assert!(by_host && !plan.contains("Seq Scan on status_changes_other"), "{plan}");
 }
 
 /// Webhook, connector and poller tell the same; without the choice of one row by what it tells, each change would be there up to
