@@ -32,8 +32,9 @@ pub(crate) async fn response(database: &Database, report: Report) -> Result<Answ
     if report.format == Format::Json {
         return Ok(rows("rows", head(&report, by), &page));
     }
-    let figures =
-        |part: &str| ["count", "mean_seconds", "median_seconds", "p90_seconds"].map(|figure| format!("{part}_{figure}"));
+    let figures = |part: &str| {
+        ["count", "mean_seconds", "median_seconds", "p90_seconds"].map(|figure| format!("{part}_{figure}"))
+    };
     let (acknowledge, recover) = (figures("acknowledge"), figures("recover"));
     let mut columns = vec![by.map_or("all", column), "problems"];
     columns.extend(acknowledge.iter().chain(&recover).map(String::as_str));
