@@ -36,7 +36,7 @@ pub(crate) struct Arrived {
     pub(crate) out_of_order: u64,
     /// Different sequences of offsets and payloads among the connections: 1 where all got the same in the same order.
     pub(crate) sequences: u64,
-    /// Different `"n"` in the publications' data that one connection got.
+    /// Different `"n"` in the publications' data that one connection got, or different problems.
     pub(crate) distinct: u64,
     /// Connections that got at least one publication.
     pub(crate) connections: u64,
@@ -93,7 +93,8 @@ impl Book {
         let Some(connection) = self.connections.get_mut(id) else { return };
         for line in lines {
             publications += 1;
-            let (offset, n) = (number_after(line, "\"offset\":"), number_after(line, "\"n\":"));
+            let n = number_after(line, "\"n\":").or_else(|| number_after(line, "\"event_id\":\""));
+            let offset = number_after(line, "\"offset\":");
             (offset, n).hash(&mut connection.sequence);
             if let Some(offset) = offset {
                 // a place may be skipped: nothing was published there
@@ -104,7 +105,8 @@ impl Book {
                 self.witness.get_or_insert_with(|| id.to_owned());
                 self.witnessed.extend(n);
             }
-            if let Some(at) = number_after(line, "\"at\":") {
+            let accepted_at = || number_after(line, "\"accepted_at_ms\":").map(|ms| ms * 1_000);
+            if let Some(at) = number_after(line, "\"at\":").or_else(accepted_at) {
                 self.latencies_ms.push(float(now.saturating_sub(at)) / 1000.0);
             }
         }

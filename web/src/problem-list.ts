@@ -323,8 +323,11 @@ export class ProblemList {
     const add = (kind: string, text: string, title: string) => marks.push(element("span", { class: `mark ${kind}`, title }, text));
     if (mark !== undefined) add(mark.kind, mark.kind, { new: "Just opened", changed: "Just changed", resolved: "Just resolved" }[mark.kind]);
     if (problem.acknowledged) add("ack", "ack", "Acknowledged");
-    if (suppressed) add("suppressed", "suppressed", "Suppressed: not counted");
-    if (item.unevaluable && problem.kind === "problem") add("unevaluable", "can’t eval.", "Zabbix cannot evaluate the trigger at present: this may be out of date");
+    if (problem.unmonitored) add("suppressed", "disabled", "Its trigger, its item or its host is disabled: not counted");
+    else if (suppressed && problem.maintenance !== undefined) add("suppressed", "maintenance", "Suppressed by a maintenance: not counted");
+    else if (suppressed) add("suppressed", "suppressed", "Suppressed: not counted");
+    if (problem.cause !== undefined) add("symptom", "symptom", `A symptom of problem ${problem.cause}`);
+    if ((item.unevaluable || problem.unknown !== undefined) && problem.kind === "problem") add("unevaluable", "can’t eval.", "Zabbix cannot evaluate the trigger at present: this may be out of date");
     return marks;
   }
 }
@@ -341,7 +344,14 @@ function details(problem: Problem, suppressed: boolean, unevaluable: boolean): H
   if (problem.opdata !== undefined) fact("Value", problem.opdata);
   fact("Opened", localDateTime(problem.opened_at));
   if (problem.resolved_at !== undefined) fact("Resolved", localDateTime(problem.resolved_at));
-  if (suppressed) {
+  if (problem.unmonitored) fact("Disabled", "its trigger, its item or its host");
+  if (problem.maintenance !== undefined) {
+    const { until } = problem.maintenance;
+    fact("Maintenance", until === undefined ? "without an end" : `until ${localDateTime(until)}`);
+  }
+  if (problem.unknown !== undefined) fact("Cannot be evaluated", problem.unknown);
+  if (problem.cause !== undefined) fact("Symptom of", `problem ${problem.cause}`);
+  if (suppressed && problem.suppressed) {
     fact("Suppressed", problem.suppressed_until === undefined ? "until further notice" : `until ${localDateTime(problem.suppressed_until)}`);
   }
   if (unevaluable && problem.kind === "problem") fact("Evaluation", "Zabbix cannot evaluate the trigger at present; this may be out of date.");

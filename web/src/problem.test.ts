@@ -7,6 +7,10 @@ test("a whole problem is read as it is", () => {
     opdata: "1",
     suppressed: true,
     suppressed_until: 9,
+    maintenance: { id: "3", until: 8 },
+    unmonitored: true,
+    unknown: "no data",
+    cause: "7",
     trigger_id: "5",
     url: "https://a.example/",
     last_update: { at: 3, action: "acknowledged", message: "on it", user: "A" },
@@ -44,6 +48,13 @@ test("a suppression without an end lasts, one with an end ends", () => {
   expect(isSuppressed(problem({ suppressed: true }), 1e12)).toBe(true);
   expect(isSuppressed(problem({ suppressed: true, suppressed_until: 5 }), 5)).toBe(false);
   expect(isSuppressed(problem({ suppressed: false, suppressed_until: 5 }), 1)).toBe(false);
+});
+
+test("a maintenance suppresses until its end, and what is disabled is not counted", () => {
+  expect(isSuppressed(problem({ maintenance: { id: "3" } }), 1e12)).toBe(true);
+  expect(isSuppressed(problem({ maintenance: { id: "3", until: 5 } }), 4)).toBe(true);
+  expect(isSuppressed(problem({ maintenance: { id: "3", until: 5 } }), 5)).toBe(false);
+  expect(isSuppressed(problem({ unmonitored: true }), 0)).toBe(true);
 });
 
 test("only web addresses become links", () => {

@@ -40,6 +40,16 @@ export interface Problem {
   acknowledged: boolean;
   suppressed: boolean;
   suppressed_until?: number;
+  /** Resolved in that Zabbix does not list it any more: nobody has seen it recover. */
+  gone: boolean;
+  /** Suppressed by a maintenance, until then if it has an end. */
+  maintenance?: { id: string; until?: number };
+  /** Its trigger, its item or its host is disabled. */
+  unmonitored: boolean;
+  /** Why Zabbix cannot evaluate its trigger at present. */
+  unknown?: string;
+  /** Event id of the problem that it is a symptom of. */
+  cause?: string;
   opdata?: string;
   error?: string;
   host: Host;
@@ -133,6 +143,8 @@ export function parseProblem(value: unknown): Problem | undefined {
     opened_at: openedAt,
     acknowledged: value["acknowledged"] === true,
     suppressed: value["suppressed"] === true,
+    gone: value["gone"] === true,
+    unmonitored: value["unmonitored"] === true,
     host: parseHost(value["host"]),
     groups: list(value["groups"]).map(text).filter((group) => group !== ""),
     tags: list(value["tags"])
@@ -143,6 +155,15 @@ export function parseProblem(value: unknown): Problem | undefined {
   if (resolvedAt !== undefined) problem.resolved_at = resolvedAt;
   const suppressedUntil = number(value["suppressed_until"]);
   if (suppressedUntil !== undefined && suppressedUntil > 0) problem.suppressed_until = suppressedUntil;
+  const maintenance = value["maintenance"];
+  if (isObject(maintenance)) {
+    const until = number(maintenance["until"]);
+    problem.maintenance = { id: text(maintenance["id"]), ...(until === undefined ? {} : { until }) };
+  }
+  const unknown = optionalText(value["unknown"]);
+  if (unknown !== undefined) problem.unknown = unknown;
+  const cause = optionalText(value["cause"]);
+  if (cause !== undefined) problem.cause = cause;
   const opdata = optionalText(value["opdata"]);
   if (opdata !== undefined) problem.opdata = opdata;
   const error = optionalText(value["error"]);
@@ -200,9 +221,17 @@ export function parseSnapshotPage(data: unknown): SnapshotPage {
   return page;
 }
 
-/** Whether the problem is suppressed at `now` (unix seconds): a suppression whose end has passed no longer counts. */
+/**
+ * Whether the problem is suppressed at `now` (unix seconds), by hand or by a maintenance: one whose end has passed no longer counts. What is
+ * disabled is suppressed too: Zabbix keeps such a problem and shows it nowhere.
+ */
 export function isSuppressed(problem: Problem, now: number): boolean {
-  return problem.suppressed && (problem.suppressed_until === undefined || now < problem.suppressed_until);
+  const lasts = (until: number | undefined) => until === undefined || now < until;
+  return (
+    (problem.suppressed && lasts(problem.suppressed_until)) ||
+    (problem.maintenance !== undefined && lasts(problem.maintenance.until)) ||
+    problem.unmonitored
+  );
 }
 
 /** The problem's link if it is a web address; anything else (javascript:, data:, file: …) is not offered. */

@@ -35,6 +35,18 @@ describe("publications", () => {
     store.applyPublication(problem({}), NOW);
     expect([...store.hosts.keys()]).toEqual(["10680"]);
   });
+
+  test("a host that comes without its id is the one of that name", () => {
+    const bare = { id: "web-01", host: "web-01", name: "Web 01" };
+    const store = new Store();
+    store.applyPublication(problem({ host: bare }), NOW);
+    expect([...store.hosts.keys()]).toEqual(["web-01"]);
+    store.applyPublication(problem({ version: 2 }), NOW);
+    expect([...store.hosts.keys()]).toEqual(["10680"]);
+    store.applyPublication(problem({ event_id: "2", host: bare }), NOW);
+    expect([...store.hosts.keys()]).toEqual(["10680"]);
+    expect(store.open.get("2")?.host.id).toBe("10680");
+  });
 });
 
 describe("snapshots", () => {

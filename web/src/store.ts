@@ -89,7 +89,8 @@ export class Store {
     this.recent = this.recent.filter((span) => span.resolved_at >= oldest);
   }
 
-  private apply(problem: Problem, nowMs: number): Change | undefined {
+  private apply(published: Problem, nowMs: number): Change | undefined {
+    const problem = this.identified(published);
     const seen = this.seen.get(problem.event_id);
     if (seen !== undefined && problem.version <= seen.version) return undefined;
     const before = this.open.get(problem.event_id);
@@ -108,7 +109,18 @@ export class Store {
   /** A problem may name a host that appeared after the snapshot. */
   private addHost(problem: Problem): void {
     const { host, groups } = problem;
-    if (host.id !== "" && !this.hosts.has(host.id)) this.hosts.set(host.id, { ...host, groups });
+    if (host.id === "" || this.hosts.has(host.id)) return;
+    // told by a connector before, without its id
+    if (host.id !== host.host) this.hosts.delete(host.host);
+    this.hosts.set(host.id, { ...host, groups });
+  }
+
+  /** A connector knows the technical names of hosts only, which then stand for their ids: here they get those that are known. */
+  private identified(problem: Problem): Problem {
+    const { host } = problem;
+    if (host.id === "" || host.id !== host.host) return problem;
+    const known = [...this.hosts.values()].find((other) => other.host === host.host);
+    return known === undefined ? problem : { ...problem, host: { ...host, id: known.id } };
   }
 
   private addSpan(problem: Problem, wasOpen: boolean, nowMs: number): void {

@@ -12,6 +12,8 @@ export function problem(fields: Partial<Problem>): Problem {
     opened_at: 1_799_999_000,
     acknowledged: false,
     suppressed: false,
+    gone: false,
+    unmonitored: false,
     host: { id: "10680", host: "web-01", name: "Web 01 – Schaufenster" },
     groups: ["Site A/Web servers"],
     tags: [{ tag: "service", value: "shop" }],

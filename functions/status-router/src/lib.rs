@@ -63,6 +63,11 @@ struct Cause<'a> {
 pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Result<()> {
     let changed = event.detail;
     let applied = state.status.apply(&changed, now_ms() / 1000).await.context("merge")?;
+    if !applied.problem.is_described() {
+        // a connector's recovery that is here before its problem: kept, and told together with it
+        metrics::counter!("Early").increment(1);
+        return Ok(());
+    }
     let problem = applied.problem.view();
     let key = format!("{}:{}", problem.event_id, problem.version);
     let channels = status_channels(&problem.host.host, &problem.groups);

@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
 use aws_types::SdkConfig;
 use serde::{Deserialize, Serialize};
 use signalbox_messages::{Host, StatusChanged};
-use signalbox_zabbix::{Problem, ProblemView};
+use signalbox_zabbix::{Merged, Problem, ProblemView};
 
 use crate::{
     attribute::{Item, get_number, get_text, number, text},
@@ -38,7 +38,7 @@ pub struct StatusTable {
 pub struct Applied {
     /// The problem with everything known merged.
     pub problem: Problem,
-    /// False for a repeated or late message that told nothing new.
+    /// False for a message after which the problem looks as before: a repeated or late one, or another way's word for the same.
     pub changed: bool,
 }
 
@@ -102,22 +102,23 @@ impl StatusTable {
     pub async fn apply(&self, message: &StatusChanged, now: i64) -> anyhow::Result<Applied> {
         for attempt in 0..16_u64 {
             let stored = self.problem(&message.event_id).await?;
-            let (problem, before) = match stored {
-                None => (Problem::first(message), None),
+            let (problem, before, merged) = match stored {
+                None => (Problem::first(message), None, Merged::Changed),
                 Some(mut problem) => {
                     let before = problem.clone();
-                    if !problem.merge(message) {
+                    let merged = problem.merge(message);
+                    if merged == Merged::Known {
                         // the first try may have died between the two
                         self.see_host(&problem, now).await?;
                         return Ok(Applied { problem, changed: false });
                     }
-                    (problem, Some(before))
+                    (problem, Some(before), merged)
                 }
             };
             let (written, ()) =
                 tokio::try_join!(self.write(&problem, before.as_ref(), now), self.see_host(&problem, now))?;
             if written {
-                return Ok(Applied { problem, changed: true });
+                return Ok(Applied { problem, changed: merged == Merged::Changed });
             }
             tokio::time::sleep(Duration::from_millis(fastrand::u64(1..=10 << attempt.min(4)))).await;
         }
@@ -135,18 +136,20 @@ impl StatusTable {
         let view = problem.view();
         let mut state = problem_key(problem.event_id());
         state.insert("body".to_owned(), text(serde_json::to_string(problem)?));
-        state.insert("version".to_owned(), number(problem.version()));
+        state.insert("revision".to_owned(), number(problem.revision()));
         state.insert("ttl".to_owned(), number(now + if problem.is_open() { OPEN_TTL } else { RESOLVED_TTL }));
         let state = Put::builder().table_name(&self.table).set_item(Some(state));
         let state = match before {
             None => state.condition_expression("attribute_not_exists(pk)"),
             Some(before) => state
-                .condition_expression("version = :version")
-                .expression_attribute_values(":version", number(before.version())),
+                .condition_expression("revision = :revision")
+                .expression_attribute_values(":revision", number(before.revision())),
         };
         let mut items = vec![TransactWriteItem::builder().put(state.build()?).build()];
         let listed = key("open", problem.event_id());
-        if problem.is_open() {
+        if !problem.is_described() {
+            // nobody could show it
+        } else if problem.is_open() {
             let mut item = listed;
             item.insert("body".to_owned(), text(serde_json::to_string(&view)?));
             item.insert("ttl".to_owned(), number(now + OPEN_TTL));

@@ -5,7 +5,7 @@
 
 mod status_changed;
 
-pub use status_changed::{ChangeKind, Detail, Host, Recovery, StatusChanged, Suppression, Tag, Update};
+pub use status_changed::{ChangeKind, Detail, Host, Maintenance, Observed, Recovery, StatusChanged, Suppression, Tag, Update};
 
 use serde::{Deserialize, Serialize};
 

@@ -199,11 +199,11 @@ async fn merge_problems(transaction: &Transaction<'_>, new: &[&StatusChanged]) -
     let mut merged = Vec::new();
     for row in &rows {
         let Json(mut problem) = row.try_get::<_, Json<Problem>>(1)?;
-        let stored = problem.version();
+        let stored = problem.revision();
         for change in changes_of.get(row.try_get::<_, &str>(0)?).into_iter().flatten() {
             problem.merge(change);
         }
-        if problem.version() > stored {
+        if problem.revision() > stored {
             merged.push(problem);
         }
     }

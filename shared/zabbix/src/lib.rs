@@ -17,6 +17,6 @@ mod zone;
 mod fixtures;
 
 pub use payload::PayloadError;
-pub use problem::{LastUpdate, Problem, ProblemKind, ProblemState, ProblemView};
+pub use problem::{LastUpdate, Merged, Problem, ProblemKind, ProblemState, ProblemView};
 pub use webhook::status_changed;
 pub use zone::{UnknownZone, Zone};

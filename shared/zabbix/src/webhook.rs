@@ -55,6 +55,8 @@ pub fn status_changed(body: &[u8], accepted_at_ms: i64, zone: &Zone) -> Result<S
         problem,
         at,
         seq: payload.text("event_update_history").map_or(0, |history| entries(&history)),
+        exact: false,
+        observed: None,
         opened_at,
         suppression: update.as_ref().and_then(|update| suppression(&update.action, update.at, &clock)),
         recovery,

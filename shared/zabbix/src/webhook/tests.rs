@@ -100,7 +100,7 @@ fn every_recorded_request_reads_as_what_happened() {
         let message = fixtures::message(path);
         match kind {
             UpdateKind => assert_eq!(&message.id[..message.id.len() - 8], id, "{path}"),
-            Problem | Recovery | Internal => assert_eq!(message.id, id, "{path}"),
+            Problem | Recovery | Internal | signalbox_messages::ChangeKind::Observed => assert_eq!(message.id, id, "{path}"),
         }
         assert_eq!(message.kind, kind, "{path}");
         assert_eq!(message.problem, problem, "{path}");
@@ -135,6 +135,8 @@ fn our_media_type_and_raw_macros_give_the_same_message() {
             user: Some("Inaccessible user".into()),
         }),
         suppression: None,
+        exact: false,
+        observed: None,
         detail: Detail {
             name: "Web application down on Web 01 – Schaufenster".into(),
             severity: 4,
