@@ -22,7 +22,7 @@ async fn recorded(url: &str, ids: &[u64]) -> (i64, i64) {
         let rows = client.query_typed(&query, &[(&ids, Type::TEXT_ARRAY)]).await.unwrap();
         rows[0].get(0)
     };
-    let counts = (count("status_events").await, count("problems").await);
+    let counts = (count("status_changes").await, count("problems").await);
     drop(client);
     driver.await.unwrap().unwrap();
     counts

@@ -3,10 +3,12 @@
 //! 1. [`status_changed`] turns the body of a webhook into the bus message
 //!    [`StatusChanged`](signalbox_messages::StatusChanged).
 //! 2. [`Problem`] is what we know about one problem: the join of every message about it, in whatever order they came.
-//! 3. [`ProblemView`] is how the world sees a problem: on channels, in snapshots and in the HTTP API.
+//! 3. [`Course`] is how a problem went, for availability and times to respond.
+//! 4. [`ProblemView`] is how the world sees a problem: on channels, in snapshots and in the HTTP API.
 //!
 //! Everything here was measured on Zabbix 6.0.14 and 7.0.22; `fixtures/` holds the recorded requests.
 
+mod course;
 mod payload;
 mod problem;
 mod suppression;
@@ -16,6 +18,7 @@ mod zone;
 #[cfg(test)]
 mod fixtures;
 
+pub use course::{Condition, Course, Stretch, Subject};
 pub use payload::PayloadError;
 pub use problem::{LastUpdate, Merged, Problem, ProblemKind, ProblemState, ProblemView};
 pub use webhook::status_changed;
