@@ -39,9 +39,11 @@ const EVENTS: &[(&str, &str)] = &[
     event!("query/wrong-key"),
     event!("recorder/batch"),
     event!("recorder/batch-with-garbage"),
+    event!("status-router/host-changed"),
     event!("status-router/problem"),
     event!("status-router/recovery"),
     event!("status-router/update"),
+    event!("status-router/zabbix-seen"),
     event!("ws-connect/authorized-origin"),
     event!("ws-connect/foreign-origin"),
     event!("ws-connect/no-origin"),
@@ -53,6 +55,7 @@ const EVENTS: &[(&str, &str)] = &[
     event!("ws-default/unknown-command"),
     event!("ws-disconnect/closed-by-client"),
     event!("ws-disconnect/idle"),
+    event!("zabbix-poller/minute"),
     event!("zabbix-webhook/bad-signature"),
     event!("zabbix-webhook/no-event-id"),
     event!("zabbix-webhook/no-signature"),
@@ -124,11 +127,33 @@ async fn router_events_are_routed() {
     let world = World::new().await;
     world.watcher("c1").await;
     for path in ["status-router/problem", "status-router/update", "status-router/recovery"] {
-        let event: BusEvent<StatusChanged> = serde_json::from_str(event(path)).unwrap();
-        status_router::handle(&world.router, event).await.unwrap();
+        status_router::route(&world.router, serde_json::from_str(event(path)).unwrap()).await.unwrap();
     }
     let states: Vec<_> = world.published("c1").iter().map(|problem| problem["state"].clone()).collect();
     assert_eq!(states, ["open", "open", "resolved"]);
+}
+
+/// Would fail if a board could not tell a calm Zabbix from a silent one, live or from its snapshot.
+#[tokio::test(start_paused = true)]
+async fn what_a_poll_told_of_zabbix_and_a_host_reaches_viewers_and_the_snapshot() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    for path in ["status-router/zabbix-seen", "status-router/host-changed"] {
+        for _ in 0..2 {
+            status_router::route(&world.router, serde_json::from_str(event(path)).unwrap()).await.unwrap();
+        }
+    }
+    let told = |field: &str| -> Vec<Value> {
+        let lines = world.posts.lines("c1");
+        lines.iter().filter_map(|line| line.pointer("/push/pub/data")?.get(field).cloned()).collect()
+    };
+    assert_eq!(told("zabbix").iter().map(|seen| &seen["failure"]["code"]).collect::<Vec<_>>(), ["unreachable"]);
+    assert_eq!(told("host").iter().map(|host| &host["state"]["disabled"]).collect::<Vec<_>>(), [true]);
+    world.viewer("c2").await;
+    let request = r#"{"id":9,"rpc":{"method":"status.snapshot","data":{}}}"#;
+    let page = &world.send("c2", request).await[0]["rpc"]["data"];
+    assert_eq!(page["zabbix"]["failure"]["code"], "unreachable", "{page}");
+    assert_eq!(page["hosts"][0]["state"]["disabled"], true);
 }
 
 #[tokio::test(start_paused = true)]

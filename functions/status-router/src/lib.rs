@@ -1,18 +1,20 @@
-//! `StatusChanged` from the bus: merged into the problem's state and published.
+//! What the bus brings: a `StatusChanged` is merged into the problem's state and published; how a poller found Zabbix
+//! and its hosts is kept and published.
 //!
-//! Any message may come late, twice or out of order; the state does not mind, and a repetition publishes nothing new but makes
-//! sure that what it repeats was delivered. An error is the invocation's: Lambda tries the event twice more and then puts it
-//! into the dead letter queue.
+//! Any message may come late, twice or out of order; the state does not mind, and a repetition publishes nothing new
+//! but makes sure that what it repeats was delivered. An error is the invocation's: Lambda tries the event twice more
+//! and then puts it into the dead letter queue.
 
 use std::sync::Arc;
 
 use anyhow::Context as _;
 use futures::future::join_all;
 use serde::Serialize;
-use signalbox_channels::{ChannelName, ChannelsConfig, status_channels};
-use signalbox_connections::{ConnectionTable, StatusTable};
+use serde_json::Value;
+use signalbox_channels::{ChannelName, ChannelsConfig, STATUS_ALL, status_channels};
+use signalbox_connections::{ConnectionTable, KnownHost, StatusTable};
 use signalbox_lambda::{Boot, env, now_ms};
-use signalbox_messages::{BusEvent, ChangeKind, StatusChanged};
+use signalbox_messages::{BusEvent, ChangeKind, HOST_CHANGED, HostChanged, StatusChanged, ZABBIX_SEEN, ZabbixSeen};
 use signalbox_publishing::{ApiGateway, FanOut, Gateway, Message, PublishOptions, Publisher};
 use signalbox_zabbix::ProblemView;
 use tracing::info;
@@ -59,7 +61,74 @@ struct Cause<'a> {
     kind: ChangeKind,
 }
 
-/// One message.
+/// What viewers get of a host: all that is out of the ordinary about it.
+#[derive(Debug, Serialize)]
+struct HostPublication {
+    host: KnownHost,
+    at_ms: i64,
+}
+
+/// What viewers get after a poll.
+#[derive(Debug, Serialize)]
+struct ZabbixPublication<'a> {
+    zabbix: &'a ZabbixSeen,
+}
+
+/// One event of the bus, by its detail type.
+pub async fn route(state: &State, event: BusEvent<Value>) -> anyhow::Result<()> {
+    let BusEvent { id, detail_type, source, detail } = event;
+    match detail_type.as_str() {
+        ZABBIX_SEEN => zabbix_seen(state, &serde_json::from_value(detail).context("ZabbixSeen")?).await,
+        HOST_CHANGED => host_changed(state, &serde_json::from_value(detail).context("HostChanged")?).await,
+        _ => {
+            let detail = serde_json::from_value(detail).context("StatusChanged")?;
+            handle(state, BusEvent { id, detail_type, source, detail }).await
+        }
+    }
+}
+
+/// To whoever is there and without a place in the history: the next one says it all, and 300 of them are 50 minutes.
+async fn zabbix_seen(state: &State, seen: &ZabbixSeen) -> anyhow::Result<()> {
+    if !state.status.note_zabbix_seen(seen).await? {
+        return Ok(());
+    }
+    let name = ChannelName::parse(STATUS_ALL.to_owned())?;
+    let Some(namespace) = state.channels.namespace_of(&name) else { return Ok(()) };
+    let data = serde_json::value::to_raw_value(&ZabbixPublication { zabbix: seen }).context("publication")?;
+    let key = format!("zabbix:{}", seen.at_ms);
+    let options = PublishOptions { idempotency_key: Some(&key), skip_history: true, ..PublishOptions::default() };
+    state.publisher.publish(name.as_str(), namespace, &Message::new(&data), &options).await.context("publish")?;
+    Ok(())
+}
+
+async fn host_changed(state: &State, changed: &HostChanged) -> anyhow::Result<()> {
+    if !state.status.note_host(changed, now_ms() / 1000).await? {
+        return Ok(());
+    }
+    let HostChanged { at_ms, host, groups, state: host_state } = changed;
+    let known = KnownHost { host: host.clone(), groups: groups.clone(), state: host_state.clone() };
+    let data =
+        serde_json::value::to_raw_value(&HostPublication { host: known, at_ms: *at_ms }).context("publication")?;
+    let message = Message::new(&data);
+    let key = format!("host:{}:{at_ms}", host.id);
+    // a repetition has the same key, and may be of one that died before it published
+    let published = join_all(status_channels(&host.host, groups).into_iter().map(|channel| {
+        let (message, key) = (&message, &key);
+        async move {
+            let name = ChannelName::parse(channel)?;
+            let Some(namespace) = state.channels.namespace_of(&name) else { return Ok(()) };
+            let publisher = &state.publisher;
+            let published = publisher.publish_again(name.as_str(), namespace, message, key).await?;
+            if !published.delivered {
+                publisher.ensure_delivered(name.as_str(), namespace, published.offset).await?;
+            }
+            anyhow::Ok(())
+        }
+    }));
+    published.await.into_iter().collect()
+}
+
+/// One change of a problem.
 pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Result<()> {
     let changed = event.detail;
     let applied = state.status.apply(&changed, now_ms() / 1000).await.context("merge")?;

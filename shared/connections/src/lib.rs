@@ -17,6 +17,7 @@ mod subscription;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod zabbix;
 
 pub use channel::{Appended, DueHead, HELD_SHARDS, Head};
 pub use connection::{

@@ -1,18 +1,19 @@
-use std::time::Duration;
+use std::{collections::BTreeMap, time::Duration};
 
 use anyhow::{Context as _, anyhow};
 use aws_sdk_dynamodb::{
     Client,
+    operation::update_item::UpdateItemError,
     types::{Delete, Put, TransactWriteItem},
 };
 use aws_types::SdkConfig;
 use serde::{Deserialize, Serialize};
-use signalbox_messages::{Host, StatusChanged};
-use signalbox_zabbix::{Merged, Problem, ProblemView};
+use signalbox_messages::{Host, HostState, StatusChanged, ZabbixSeen};
+use signalbox_zabbix::{Merged, Problem, ProblemView, poll::Known};
 
 use crate::{
-    attribute::{Item, get_number, get_text, number, text},
-    table::{Transaction, key, transact},
+    attribute::{Item, find_number, find_text, get_number, get_text, number, text},
+    table::{Transaction, applied, key, transact},
 };
 
 /// Open problems and hosts are kept for 400 days after their last change, resolved problems for 30: long enough that a late
@@ -29,8 +30,8 @@ const PAGE_BYTES: usize = 100 * 1024;
 /// The current state of every problem, and the hosts that have had one.
 #[derive(Debug, Clone)]
 pub struct StatusTable {
-    client: Client,
-    table: String,
+    pub(crate) client: Client,
+    pub(crate) table: String,
 }
 
 /// What came of a message.
@@ -51,6 +52,9 @@ pub struct SnapshotPage {
     pub hosts: Vec<KnownHost>,
     /// What was resolved in the last hour.
     pub recent: Vec<RecentlyResolved>,
+    /// On the first page, how a poller last found Zabbix; absent without one.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub zabbix: Option<ZabbixSeen>,
     /// Where the next page begins.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
@@ -64,6 +68,9 @@ pub struct KnownHost {
     pub host: Host,
     /// Its groups.
     pub groups: Vec<String>,
+    /// What a poll found out of the ordinary about it.
+    #[serde(default, skip_serializing_if = "HostState::is_ordinary")]
+    pub state: HostState,
 }
 
 /// A problem that is over, for the sparkline.
@@ -152,6 +159,7 @@ impl StatusTable {
         } else if problem.is_open() {
             let mut item = listed;
             item.insert("body".to_owned(), text(serde_json::to_string(&view)?));
+            item.insert("updates_told".to_owned(), number(problem.updates_told()));
             item.insert("ttl".to_owned(), number(now + OPEN_TTL));
             let put = Put::builder().table_name(&self.table).set_item(Some(item)).build()?;
             items.push(TransactWriteItem::builder().put(put).build());
@@ -180,28 +188,44 @@ impl StatusTable {
             return Ok(());
         }
         let event: u64 = problem.event_id().parse().unwrap_or(0);
-        let mut item = key("hosts", &host.id);
-        item.insert("body".to_owned(), text(serde_json::to_string(&KnownHost { host, groups })?));
-        item.insert("version".to_owned(), number(event));
-        item.insert("ttl".to_owned(), number(now + OPEN_TTL));
-        let put = self
+        let described = KnownHost { host, groups, state: HostState::default() };
+        // an update: what a poll found is beside it
+        let update = self
             .client
-            .put_item()
+            .update_item()
             .table_name(&self.table)
-            .set_item(Some(item))
-            .condition_expression("attribute_not_exists(pk) OR version <= :version")
-            .expression_attribute_values(":version", number(event));
-        match put.send().await {
-            Ok(_) => Ok(()),
-            Err(error)
-                if error.as_service_error().is_some_and(
-                    aws_sdk_dynamodb::operation::put_item::PutItemError::is_conditional_check_failed_exception,
-                ) =>
-            {
-                Ok(())
-            }
-            Err(error) => Err(error).context("note host"),
+            .set_key(Some(key("hosts", &described.host.id)))
+            .update_expression("SET #body = :body, version = :version, #ttl = :ttl")
+            .condition_expression("attribute_not_exists(version) OR version <= :version")
+            .expression_attribute_names("#body", "body")
+            .expression_attribute_names("#ttl", "ttl")
+            .expression_attribute_values(":body", text(serde_json::to_string(&described)?))
+            .expression_attribute_values(":version", number(event))
+            .expression_attribute_values(":ttl", number(now + OPEN_TTL));
+        let seen = update.send().await;
+        applied(seen, UpdateItemError::is_conditional_check_failed_exception).context("note host").map(|_| ())
+    }
+
+    /// What is known of every open problem, by event id, as it was a moment ago.
+    pub async fn open_problems(&self) -> anyhow::Result<BTreeMap<String, Known>> {
+        let mut problems = BTreeMap::new();
+        for item in self.list("open").await? {
+            let view: ProblemView = serde_json::from_str(get_text(&item, "body")?).context("listed problem")?;
+            let updates_told = find_number(&item, "updates_told")?.unwrap_or(0);
+            problems.insert(view.event_id.clone(), Known { view, updates_told });
         }
+        Ok(problems)
+    }
+
+    /// Every item of a list, as it was a moment ago: half the price of a consistent read.
+    pub(crate) async fn list(&self, list: &str) -> anyhow::Result<Vec<Item>> {
+        let query = self.client.query().table_name(&self.table).key_condition_expression("pk = :pk");
+        let mut pages = query.expression_attribute_values(":pk", text(list)).into_paginator().items().send();
+        let mut items = Vec::new();
+        while let Some(item) = pages.next().await {
+            items.push(item.with_context(|| format!("query {list}"))?);
+        }
+        Ok(items)
     }
 
     /// A page of the snapshot, read consistently, from `cursor` on (`None` = the beginning).
@@ -221,6 +245,9 @@ impl StatusTable {
             }
         };
         let mut page = SnapshotPage::default();
+        if cursor.is_none() {
+            page.zabbix = self.zabbix_seen().await?;
+        }
         let (mut bytes, mut last) = (0, String::new());
         while list < LISTS.len() {
             let answer = self
@@ -260,7 +287,7 @@ impl SnapshotPage {
     fn take(&mut self, list: &str, item: &Item, body: &str, now: i64) -> anyhow::Result<()> {
         match list {
             "open" => self.problems.push(serde_json::from_str(body).context("listed problem")?),
-            "hosts" => self.hosts.push(serde_json::from_str(body).context("listed host")?),
+            "hosts" => self.hosts.push(known_host(item)?),
             // TTL removes items late
             _ if get_number::<i64>(item, "ttl")? >= now => {
                 self.recent.push(serde_json::from_str(body).context("recently resolved problem")?);
@@ -269,6 +296,15 @@ impl SnapshotPage {
         }
         Ok(())
     }
+}
+
+/// A host, with what a poll found of it beside what its problems tell.
+pub(crate) fn known_host(item: &Item) -> anyhow::Result<KnownHost> {
+    let mut host: KnownHost = serde_json::from_str(get_text(item, "body")?).context("listed host")?;
+    if let Some(state) = find_text(item, "host_state") {
+        host.state = serde_json::from_str(&state).context("a host's state")?;
+    }
+    Ok(host)
 }
 
 fn problem_key(event_id: &str) -> Item {

@@ -3,9 +3,15 @@
 //! On the bus a [`StatusChanged`] is the `detail` of an EventBridge event with source [`SOURCE`] and detail type
 //! [`STATUS_CHANGED`]; the record queue carries that whole EventBridge event as its message body ([`BusEvent`]).
 
+mod host_changed;
 mod status_changed;
+mod zabbix_seen;
 
-pub use status_changed::{ChangeKind, Detail, Host, Maintenance, Observed, Recovery, StatusChanged, Suppression, Tag, Update};
+pub use host_changed::{HostChanged, HostState, Unavailable};
+pub use status_changed::{
+    ChangeKind, Detail, Host, Maintenance, Observed, Place, Recovery, StatusChanged, Suppression, Tag, Update,
+};
+pub use zabbix_seen::{PollFailure, ZabbixSeen};
 
 use serde::{Deserialize, Serialize};
 
@@ -14,6 +20,30 @@ pub const SOURCE: &str = "signalbox.zabbix";
 
 /// EventBridge `detail-type` of a [`StatusChanged`].
 pub const STATUS_CHANGED: &str = "StatusChanged";
+
+/// EventBridge `detail-type` of a [`ZabbixSeen`].
+pub const ZABBIX_SEEN: &str = "ZabbixSeen";
+
+/// EventBridge `detail-type` of a [`HostChanged`].
+pub const HOST_CHANGED: &str = "HostChanged";
+
+/// What can be put on the bus.
+pub trait BusDetail: Serialize {
+    /// For example [`STATUS_CHANGED`].
+    const DETAIL_TYPE: &'static str;
+}
+
+impl BusDetail for StatusChanged {
+    const DETAIL_TYPE: &'static str = STATUS_CHANGED;
+}
+
+impl BusDetail for ZabbixSeen {
+    const DETAIL_TYPE: &'static str = ZABBIX_SEEN;
+}
+
+impl BusDetail for HostChanged {
+    const DETAIL_TYPE: &'static str = HOST_CHANGED;
+}
 
 /// The parts of an EventBridge event that a queue consumer needs (EventBridge user guide, "Event structure").
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]

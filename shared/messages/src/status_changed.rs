@@ -126,6 +126,18 @@ pub struct Observed {
     /// Zabbix does not list it any more and knows no recovery: its trigger or its host was deleted, or is out of sight.
     #[serde(default, skip_serializing_if = "std::ops::Not::not")]
     pub gone: bool,
+    /// The host and its groups as they are called now: they can be renamed and moved while the problem lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// Where a problem is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The host.
+    pub host: Host,
+    /// Host groups of the trigger's hosts, sorted.
+    pub groups: Vec<String>,
 }
 
 /// A maintenance that suppresses a problem.

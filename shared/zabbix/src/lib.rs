@@ -4,12 +4,17 @@
 //!    [`StatusChanged`](signalbox_messages::StatusChanged).
 //! 2. [`Problem`] is what we know about one problem: the join of every message about it, in whatever order they came.
 //! 3. [`Course`] is how a problem went, for availability and times to respond.
-//! 4. [`ProblemView`] is how the world sees a problem: on channels, in snapshots and in the HTTP API.
+//! 4. [`poll::differences`] compares what Zabbix's API says ([`api`]) with what is known, and tells what differs in the
+//!    same messages.
+//! 5. [`ProblemView`] is how the world sees a problem: on channels, in snapshots and in the HTTP API.
 //!
 //! Everything here was measured on Zabbix 6.0.14 and 7.0.22; `fixtures/` holds the recorded requests.
 
 mod course;
+pub mod action;
+pub mod api;
 mod payload;
+pub mod poll;
 mod problem;
 mod suppression;
 mod webhook;

@@ -1,6 +1,6 @@
 use serde::{Deserialize, Serialize};
 use signalbox_messages::{
-    ChangeKind, Detail, Host, Maintenance, Observed, Recovery, StatusChanged, Suppression, Tag, Update,
+    ChangeKind, Detail, Host, Maintenance, Observed, Place, Recovery, StatusChanged, Suppression, Tag, Update,
 };
 
 /// All we know about one problem: the join of every message about it, whichever way each came (webhook, connector, poller).
@@ -19,6 +19,7 @@ use signalbox_messages::{
 /// | suppression by hand | as the first row, of the updates that suppress or unsuppress |
 /// | last update | as the first row, of the updates |
 /// | what only a poll sees | the last by the poller's clock: there is one poller at a time |
+/// | host and groups as shown | a poll's word, if there is one, else what it is: it alone sees them renamed, a message has them as they were |
 /// | `opened_at` | exact times before others, then the earliest |
 ///
 /// The update history only grows, and an acknowledgement, a severity, a suppression and a comment each add to it. So who knows more
@@ -293,6 +294,9 @@ impl Problem {
         let observed = self.observed();
         let text = |register: &Option<Register<String>>| register.as_ref().map(|register| register.value.clone());
         let is_open = self.is_open();
+        let place =
+            observed.place.or_else(|| what.map(|what| Place { host: what.host.clone(), groups: what.groups.clone() }));
+        let Place { host, groups } = place.unwrap_or_default();
         ProblemView {
             event_id: self.event_id.clone(),
             version: self.version,
@@ -313,8 +317,8 @@ impl Problem {
             cause: observed.cause,
             opdata: text(&self.opdata),
             error: what.and_then(|what| what.error.clone()),
-            host: what.map(|what| what.host.clone()).unwrap_or_default(),
-            groups: what.map(|what| what.groups.clone()).unwrap_or_default(),
+            host,
+            groups,
             tags: what.map(|what| what.tags.clone()).unwrap_or_default(),
             trigger_id: text(&self.trigger_id),
             url: text(&self.url),

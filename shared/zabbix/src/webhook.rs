@@ -230,11 +230,11 @@ fn tags(payload: &Payload) -> Vec<Tag> {
 
 /// Bytes of JSON that tags and groups may take. With every text at its limit a problem still fits one publication (120 KB)
 /// and one page of a snapshot; real ones have a tenth of this. A message is not refused over it: the problem counts.
-const MAX_TAG_BYTES: usize = 16 * 1024;
-const MAX_GROUP_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_TAG_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_GROUP_BYTES: usize = 8 * 1024;
 
 /// The first items that fit.
-fn within<T: serde::Serialize>(mut items: Vec<T>, most: usize) -> Vec<T> {
+pub(crate) fn within<T: serde::Serialize>(mut items: Vec<T>, most: usize) -> Vec<T> {
     let mut bytes = 0;
     let fitting = items.iter().take_while(|item| {
         bytes += serde_json::to_string(item).map_or(most, |json| json.len() + 1);
@@ -269,7 +269,7 @@ fn tag(tag: &Value) -> Option<Tag> {
 }
 
 /// Boards make it a link, so nothing that runs in the page (`javascript:`) may pass.
-fn is_web(url: &str) -> bool {
+pub(crate) fn is_web(url: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme)))
 }
 

@@ -185,7 +185,8 @@ fn any_message() -> impl Strategy<Value = StatusChanged> {
     let recovery = prop::option::of((0..3_i64, 0..3_u8));
     let update = prop::option::of((0..3_i64, 0..3_u8, prop::option::of(0..2_u8)));
     let suppression = prop::option::of((any::<bool>(), prop::option::of(0..3_i64)));
-    let observed = prop::option::of((prop::option::of(0..2_u8), any::<bool>(), any::<bool>()));
+    let observed =
+        prop::option::of((prop::option::of(0..2_u8), any::<bool>(), any::<bool>(), prop::option::of(0..2_u8)));
     let times = (0..3_i64, 0..2_u32, 0..3_i64, any::<bool>());
     let detail = (0..2_u8, 0..3_u8, any::<bool>(), prop::option::of(0..2_u8));
     (kind, any::<bool>(), times, recovery, update, (suppression, observed), detail).prop_map(
@@ -209,10 +210,11 @@ fn any_message() -> impl Strategy<Value = StatusChanged> {
                     user: None,
                 }),
                 suppression: suppression.map(|(suppressed, until)| Suppression { suppressed, until }),
-                observed: observed.map(|(maintenance, unmonitored, gone)| Observed {
+                observed: observed.map(|(maintenance, unmonitored, gone, place)| Observed {
                     maintenance: maintenance.map(|id| Maintenance { id: id.to_string(), until: None }),
                     unmonitored,
                     gone,
+                    place: place.map(|group| Place { host: Host::default(), groups: vec![group.to_string()] }),
                     ..Observed::default()
                 }),
                 detail: Detail {
@@ -327,6 +329,24 @@ fn a_recovery_that_describes_nothing_leaves_what_is_known() {
     assert_eq!(state(first.clone()), state(last));
     let view = first.view();
     assert_eq!((view.opened_at, view.severity, view.state), (opening.opened_at, 4, ProblemState::Resolved));
+}
+
+/// Would fail if a message that has the host as it was called then could bring the old name back.
+#[test]
+fn a_host_renamed_while_its_problem_lasts_keeps_its_new_name_whatever_comes_late() {
+    let host = Host { id: "10680".to_owned(), host: "web-01".to_owned(), name: "Web 01, renamed".to_owned() };
+    let place = Place { host, groups: vec!["Site C".to_owned()] };
+    let renamed = observation(60, Observed { place: Some(place.clone()), ..Observed::default() });
+    let story = [
+        fixtures::message("v7.0/01-problem-high"),
+        renamed,
+        fixtures::message("v7.0/03-update-severity-to-disaster"),
+        fixtures::message("v7.0/08-recovery-high"),
+    ];
+    for problem in [merged(&story), merged(story.iter().rev())] {
+        let view = problem.view();
+        assert_eq!((view.host, view.groups, view.severity), (place.host.clone(), place.groups.clone(), 5));
+    }
 }
 
 proptest! {
