@@ -5,7 +5,7 @@ use aws_lambda_events::{apigw::ApiGatewayWebsocketProxyRequest, sqs::SqsEvent};
 use lambda_http::request::LambdaRequest;
 use serde_json::Value;
 use signalbox_lambda::sqs;
-use signalbox_messages::{BusEvent, StatusChanged};
+use signalbox_messages::{BusEvent, ItemValues, StatusChanged};
 
 use crate::world::{World, pass};
 
@@ -40,6 +40,7 @@ const EVENTS: &[(&str, &str)] = &[
     event!("recorder/batch"),
     event!("recorder/batch-with-garbage"),
     event!("status-router/host-changed"),
+    event!("status-router/item-values"),
     event!("status-router/problem"),
     event!("status-router/recovery"),
     event!("status-router/update"),
@@ -56,6 +57,12 @@ const EVENTS: &[(&str, &str)] = &[
     event!("ws-disconnect/closed-by-client"),
     event!("ws-disconnect/idle"),
     event!("zabbix-poller/minute"),
+    event!("zabbix-connector/bad-line"),
+    event!("zabbix-connector/events"),
+    event!("zabbix-connector/history"),
+    event!("zabbix-connector/no-token"),
+    event!("zabbix-connector/not-ndjson"),
+    event!("zabbix-connector/wrong-token"),
     event!("zabbix-webhook/bad-signature"),
     event!("zabbix-webhook/no-event-id"),
     event!("zabbix-webhook/no-signature"),
@@ -171,6 +178,29 @@ async fn webhook_events_are_stale_as_they_lie_and_taken_when_signed_again() {
         };
         assert_eq!(world.notify(&text_of(&body)).await.status(), expected, "{path}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connector_events_are_answered_as_the_readme_says() {
+    let world = World::new().await;
+    for (path, status, says) in [
+        ("zabbix-connector/events", 200, r#""accepted":2"#),
+        ("zabbix-connector/history", 200, r#""accepted":1"#),
+        ("zabbix-connector/bad-line", 200, r#""line":2"#),
+        ("zabbix-connector/no-token", 401, "no_token"),
+        ("zabbix-connector/wrong-token", 401, "bad_token"),
+        ("zabbix-connector/not-ndjson", 400, "not_ndjson"),
+    ] {
+        let request = lambda_http::Request::from(serde_json::from_str::<LambdaRequest>(event(path)).unwrap());
+        let response = zabbix_connector::handle(&world.connector, request).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert!(text_of(response.body()).contains(says), "{path}: {:?}", response.body());
+    }
+    assert_eq!(of("zabbix-connector").count(), 6);
+    assert_eq!((world.bus.messages().len(), world.bus.of::<ItemValues>().len()), (3, 1));
+    // without the namespace `items` there is nobody to tell
+    let event: BusEvent<Value> = serde_json::from_str(event("status-router/item-values")).unwrap();
+    status_router::route(&world.router, event).await.unwrap();
 }
 
 #[tokio::test(start_paused = true)]

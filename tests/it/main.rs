@@ -6,6 +6,7 @@ mod cloud;
 mod end_to_end;
 mod events;
 mod flow_connect;
+mod flow_connector;
 mod flow_expiry;
 mod flow_publish;
 mod flow_status;

@@ -6,7 +6,7 @@ use std::{path::Path, sync::Arc};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_http::{Body, Request, Response};
 use serde_json::{Value, json};
-use signalbox_auth::{SIGNATURE_HEADER, TIMESTAMP_HEADER, TokenVerifier, WebhookSecret};
+use signalbox_auth::{BearerToken, SIGNATURE_HEADER, TIMESTAMP_HEADER, TokenVerifier, WebhookSecret};
 use signalbox_bus::{Bus, Recording};
 use signalbox_channels::{ChannelName, ChannelsConfig};
 use signalbox_connections::{BUCKETS, Subscriber, testing::Tables};
@@ -18,6 +18,8 @@ use signalbox_publishing::{Gateway, Message, PublishOptions, Publisher, Recorded
 pub(crate) const TOKEN_SECRET: &str = "example-token-secret-0123456789abcdef";
 /// `WEBHOOK_SECRET` of events/README.md, and of the recorded requests.
 pub(crate) const WEBHOOK_SECRET: &str = "example-shared-secret";
+/// `ZABBIX_CONNECTOR_TOKEN` of events/README.md, and of the recorded requests.
+pub(crate) const CONNECTOR_TOKEN: &str = "example-connector-token";
 /// An allowed origin.
 pub(crate) const ORIGIN: &str = "https://status.example.org";
 
@@ -28,6 +30,7 @@ pub(crate) struct World {
     pub(crate) disconnect: ws_disconnect::State,
     pub(crate) default: ws_default::State,
     pub(crate) webhook: zabbix_webhook::State,
+    pub(crate) connector: zabbix_connector::State,
     pub(crate) router: status_router::State,
     pub(crate) bus: Recording,
     routed: std::sync::Mutex<usize>,
@@ -61,6 +64,10 @@ impl World {
             webhook: zabbix_webhook::State {
                 secret: WebhookSecret::new(WEBHOOK_SECRET).unwrap(),
                 zone: "auto".parse().unwrap(),
+                bus: Bus::Recorded(bus.clone()),
+            },
+            connector: zabbix_connector::State {
+                token: BearerToken::new(CONNECTOR_TOKEN).unwrap(),
                 bus: Bus::Recorded(bus.clone()),
             },
             router: status_router::State { status: tables.status.clone(), publisher, channels },
@@ -172,6 +179,15 @@ impl World {
         parts.headers.insert(TIMESTAMP_HEADER, timestamp.parse().unwrap());
         parts.headers.insert(SIGNATURE_HEADER, signature.parse().unwrap());
         zabbix_webhook::handle(&self.webhook, Request::from_parts(parts, body)).await
+    }
+
+    /// Posts lines to the connector, `events` or `history`.
+    pub(crate) async fn stream(&self, feed: &str, body: &[u8]) -> Response<Body> {
+        let request = lambda_http::http::Request::post(format!("/connector/zabbix/{feed}"))
+            .header("Authorization", format!("Bearer {CONNECTOR_TOKEN}"))
+            .body(Body::from(body))
+            .unwrap();
+        zabbix_connector::handle(&self.connector, request).await
     }
 
     /// Routes what is on the bus and was not routed yet.

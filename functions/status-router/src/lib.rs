@@ -4,6 +4,11 @@
 //! Any message may come late, twice or out of order; the state does not mind, and a repetition publishes nothing new
 //! but makes sure that what it repeats was delivered. An error is the invocation's: Lambda tries the event twice more
 //! and then puts it into the dead letter queue.
+//!
+//! `ItemValues` are no state: they go to the channel `items:<host>` as they are, where `channels.json` has that
+//! namespace.
+
+mod items;
 
 use std::sync::Arc;
 
@@ -14,7 +19,9 @@ use serde_json::Value;
 use signalbox_channels::{ChannelName, ChannelsConfig, STATUS_ALL, status_channels};
 use signalbox_connections::{ConnectionTable, KnownHost, StatusTable};
 use signalbox_lambda::{Boot, env, now_ms};
-use signalbox_messages::{BusEvent, ChangeKind, HOST_CHANGED, HostChanged, StatusChanged, ZABBIX_SEEN, ZabbixSeen};
+use signalbox_messages::{
+    BusEvent, ChangeKind, HOST_CHANGED, HostChanged, ITEM_VALUES, STATUS_CHANGED, StatusChanged, ZABBIX_SEEN, ZabbixSeen,
+};
 use signalbox_publishing::{ApiGateway, FanOut, Gateway, Message, PublishOptions, Publisher};
 use signalbox_zabbix::ProblemView;
 use tracing::info;
@@ -80,10 +87,12 @@ pub async fn route(state: &State, event: BusEvent<Value>) -> anyhow::Result<()> 
     match detail_type.as_str() {
         ZABBIX_SEEN => zabbix_seen(state, &serde_json::from_value(detail).context("ZabbixSeen")?).await,
         HOST_CHANGED => host_changed(state, &serde_json::from_value(detail).context("HostChanged")?).await,
-        _ => {
+        ITEM_VALUES => items::publish(state, &serde_json::from_value(detail).context("ItemValues")?).await,
+        STATUS_CHANGED => {
             let detail = serde_json::from_value(detail).context("StatusChanged")?;
             handle(state, BusEvent { id, detail_type, source, detail }).await
         }
+        other => anyhow::bail!("detail type {other:?} is none of ours"),
     }
 }
 
@@ -128,7 +137,7 @@ async fn host_changed(state: &State, changed: &HostChanged) -> anyhow::Result<()
     published.await.into_iter().collect()
 }
 
-/// One change of a problem.
+/// One message about a problem.
 pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Result<()> {
     let changed = event.detail;
     let applied = state.status.apply(&changed, now_ms() / 1000).await.context("merge")?;

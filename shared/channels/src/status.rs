@@ -23,6 +23,13 @@ pub fn status_channels(host: &str, groups: &[String]) -> Vec<String> {
     channels
 }
 
+/// The channel for the values of a host's items, `items:<technical name>`, percent-encoded as in [`status_channels`];
+/// `None` where that is too long for a channel.
+pub fn items_channel(host: &str) -> Option<String> {
+    let channel = format!("items:{}", utf8_percent_encode(host, ENCODED));
+    (channel.len() <= MAX_NAME_BYTES).then_some(channel)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -37,5 +44,13 @@ mod tests {
             ["status:all", "status:host:web-01", "status:group:Site%20A%2FWeb%20servers", "status:group:B%C3%BCro"]
         );
         assert!(channels.into_iter().all(|name| ChannelName::parse(name).is_ok()));
+    }
+
+    #[test]
+    fn the_values_of_a_host_have_a_channel() {
+        assert_eq!(items_channel("web-01").as_deref(), Some("items:web-01"));
+        assert_eq!(items_channel("Büro: 1#2").as_deref(), Some("items:B%C3%BCro%3A%201%232"));
+        assert_eq!(items_channel(&"x".repeat(300)), None);
+        assert!(ChannelName::parse(items_channel("a\nb").unwrap()).is_ok());
     }
 }

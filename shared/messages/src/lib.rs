@@ -2,12 +2,15 @@
 //!
 //! On the bus a [`StatusChanged`] is the `detail` of an EventBridge event with source [`SOURCE`] and detail type
 //! [`STATUS_CHANGED`]; the record queue carries that whole EventBridge event as its message body ([`BusEvent`]).
+//! [`ItemValues`] have the detail type [`ITEM_VALUES`] and go to the router alone.
 
 mod host_changed;
+mod item_values;
 mod status_changed;
 mod zabbix_seen;
 
 pub use host_changed::{HostChanged, HostState, Unavailable};
+pub use item_values::{ItemValue, ItemValues, Value};
 pub use status_changed::{
     ChangeKind, Detail, Host, Maintenance, Observed, Place, Recovery, StatusChanged, Suppression, Tag, Update,
 };
@@ -27,6 +30,9 @@ pub const ZABBIX_SEEN: &str = "ZabbixSeen";
 /// EventBridge `detail-type` of a [`HostChanged`].
 pub const HOST_CHANGED: &str = "HostChanged";
 
+/// EventBridge `detail-type` of [`ItemValues`].
+pub const ITEM_VALUES: &str = "ItemValues";
+
 /// What can be put on the bus.
 pub trait BusDetail: Serialize {
     /// For example [`STATUS_CHANGED`].
@@ -43,6 +49,10 @@ impl BusDetail for ZabbixSeen {
 
 impl BusDetail for HostChanged {
     const DETAIL_TYPE: &'static str = HOST_CHANGED;
+}
+
+impl BusDetail for ItemValues {
+    const DETAIL_TYPE: &'static str = ITEM_VALUES;
 }
 
 /// The parts of an EventBridge event that a queue consumer needs (EventBridge user guide, "Event structure").

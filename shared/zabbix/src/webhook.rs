@@ -212,17 +212,26 @@ fn host(payload: &Payload) -> Host {
 fn groups(payload: &Payload) -> Vec<String> {
     // from the unshortened text: a shortened list would end in half a name
     let Some(Value::String(list)) = payload.raw("trigger_hostgroup_name") else { return Vec::new() };
-    let mut groups: Vec<String> = list.split(", ").filter_map(meaningful).collect();
+    known_groups(list.split(", ").filter_map(meaningful).collect())
+}
+
+fn tags(payload: &Payload) -> Vec<Tag> {
+    let tags = match payload.raw("event_tags") {
+        Some(Value::Array(tags)) => tags.iter().filter_map(tag).collect(),
+        other => tags_of_macros(payload.raw("event_tagsjson"), other),
+    };
+    known_tags(tags)
+}
+
+/// Sorted, each once, as many as are kept.
+pub(crate) fn known_groups(mut groups: Vec<String>) -> Vec<String> {
     groups.sort();
     groups.dedup();
     within(groups, MAX_GROUP_BYTES)
 }
 
-fn tags(payload: &Payload) -> Vec<Tag> {
-    let mut tags = match payload.raw("event_tags") {
-        Some(Value::Array(tags)) => tags.iter().filter_map(tag).collect(),
-        other => tags_of_macros(payload.raw("event_tagsjson"), other),
-    };
+/// Sorted, each once, as many as are kept.
+pub(crate) fn known_tags(mut tags: Vec<Tag>) -> Vec<Tag> {
     tags.sort();
     tags.dedup();
     within(tags, MAX_TAG_BYTES)
@@ -261,7 +270,7 @@ fn tags_of_macros(json: Option<&Value>, list: Option<&Value>) -> Vec<Tag> {
         .collect()
 }
 
-fn tag(tag: &Value) -> Option<Tag> {
+pub(crate) fn tag(tag: &Value) -> Option<Tag> {
     Some(Tag {
         tag: meaningful(tag.get("tag")?.as_str()?)?,
         value: tag.get("value").and_then(Value::as_str).and_then(meaningful).unwrap_or_default(),

@@ -67,6 +67,7 @@ fn message(name: &str) -> StatusChanged {
         recovery: None,
         update: None,
         suppression: None,
+        observed: None,
         detail: Detail { name: name.into(), ..Detail::default() },
         sent_at_ms: None,
         accepted_at_ms: 6_000,
