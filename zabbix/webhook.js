@@ -104,7 +104,7 @@ function advice(status, code, error, request) {
     }
     if (code === 'bad_signature') {
         return '{$' + 'SIGNALBOX.SECRET} is not the secret of this Signalbox (its output WebhookSecretArn names it), '
-            + 'or {$' + 'SIGNALBOX.URL} leads to another Signalbox.';
+            + 'or {$' + 'SIGNALBOX.URL} leads to another Signalbox, or to where it should only by a redirect (http:// for https://).';
     }
     if (code === 'unsigned') {
         return 'A proxy on the way drops the headers X-Zabbix-Timestamp and X-Zabbix-Signature.';
@@ -151,7 +151,7 @@ function send(parameters) {
         text = String(request.post(url, body));
     } catch (error) {
         text = String(error).replace(/^Error: (cannot get URL: )?/, '').replace(/\.$/, '');
-        // Zabbix follows none
+        // Zabbix follows redirects, and loses the body with the first
         throw 'Signalbox: no answer from ' + url + ' (' + text + '). '
             + (/redirect/i.test(text) ? advice(302) : 'Zabbix tries again.');
     }

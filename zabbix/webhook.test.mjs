@@ -5,6 +5,7 @@ import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
 
 const here = (path) => new URL(path, import.meta.url);
+const fixtures = (path) => new URL(`shared/zabbix/fixtures/${path}`, here(".."));
 const script = new Function("value", "HttpRequest", "hmac", readFileSync(here("webhook.js"), "utf8"));
 const names = [...readFileSync(here("media-type-7.0.yaml"), "utf8").matchAll(/^ {8}- name: (\w+)$/gm)].map(([, name]) => name);
 const SECRET = "example-shared-secret";
@@ -41,8 +42,8 @@ const refused = (status, code, message, field) => ({ status, text: JSON.stringif
 test("what Zabbix sent goes out signed, in ASCII, and without a macro that has no value", () => {
   let seen = 0;
   for (const version of ["v6.0", "v7.0"]) {
-    for (const file of readdirSync(here(`../shared/zabbix/fixtures/${version}/`))) {
-      const raw = JSON.parse(JSON.parse(readFileSync(here(`../shared/zabbix/fixtures/${version}/${file}`), "utf8")).raw_body);
+    for (const file of readdirSync(fixtures(`${version}/`))) {
+      const raw = JSON.parse(JSON.parse(readFileSync(fixtures(`${version}/${file}`), "utf8")).raw_body);
       const parameters = Object.fromEntries(names.filter((name) => name in raw).map((name) => [name, raw[name]]));
       const { url, body, headers, result } = run(parameters);
       assert.equal(result, "Signalbox took 87-problem");
