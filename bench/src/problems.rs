@@ -27,7 +27,7 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     let variables = environment.variables();
     subscribers(&environment, &sink, (0, viewers), "status:all", false).await?;
     sink.reset().await?;
-    let router = Child::start(&["problems", &problems.to_string(), &seconds.to_string()], &variables)?;
+    let mut router = Child::start(&["problems", &problems.to_string(), &seconds.to_string()], &variables)?;
     let router = router.answer().await?;
     let arrived = sink.wait_for((problems * viewers) as u64).await?;
     let took = float(arrived.last_us.saturating_sub(router["began_us"].as_u64().unwrap_or(0))) / 1_000_000.0;

@@ -65,7 +65,7 @@ impl HttpConnector for Service {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         let entries = body["Entries"].as_array().unwrap().iter();
-        let details: Vec<String> = entries.map(|entry| entry["Detail"].as_str().unwrap().to_owned()).collect();
+        let details: Vec<String> = entries.map(|entry| serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap()).collect();
         let number = {
             let mut requests = self.requests.lock().unwrap();
             requests.push(details.clone());
@@ -93,9 +93,16 @@ impl HttpConnector for Service {
     }
 }
 
-fn entries(count: usize, bytes: usize) -> Vec<Entry> {
-    let detail = |n| format!("{n:05}{}", "x".repeat(bytes.saturating_sub(5)));
-    (0..count).map(|n| Entry { detail_type: STATUS_CHANGED, detail: detail(n) }).collect()
+/// On the bus its detail is the JSON string: two bytes more.
+#[derive(Debug, serde::Serialize)]
+struct Text(String);
+
+impl BusDetail for Text {
+    const DETAIL_TYPE: &'static str = "Text";
+}
+
+fn texts(count: usize, bytes: usize) -> Vec<Text> {
+    (0..count).map(|n| Text(format!("{n:05}{}", "x".repeat(bytes.saturating_sub(5))))).collect()
 }
 
 /// Fails if batches go one after another (3 s), or all at once.
@@ -103,12 +110,12 @@ fn entries(count: usize, bytes: usize) -> Vec<Entry> {
 async fn a_thousand_messages_are_put_within_half_a_second_of_round_trips_and_eight_requests_at_once() {
     let service = Service::new(|_, _| true);
     let began = tokio::time::Instant::now();
-    service.bus().put_all(&entries(1_000, 700)).await.unwrap();
+    service.bus().put_all(&texts(1_000, 700)).await.unwrap();
     assert!(began.elapsed() < Duration::from_millis(500), "{:?}", began.elapsed());
     assert_eq!(service.most.load(Ordering::SeqCst), AT_ONCE);
     let mut put: Vec<String> = service.requests().into_iter().flatten().collect();
     put.sort();
-    let all: Vec<String> = entries(1_000, 700).into_iter().map(|entry| entry.detail).collect();
+    let all: Vec<String> = texts(1_000, 700).into_iter().map(|text| text.0).collect();
     assert_eq!(put, all, "each once");
 }
 
@@ -119,12 +126,12 @@ async fn a_request_has_at_most_ten_entries_and_256_kb() {
         [(25, 700, vec![10, 10, 5]), (5, 100 * 1024, vec![2, 2, 1]), (2, 200 * 1024, vec![1, 1])]
     {
         let service = Service::new(|_, _| true);
-        service.bus().put_all(&entries(count, bytes)).await.unwrap();
+        service.bus().put_all(&texts(count, bytes)).await.unwrap();
         let sizes: Vec<usize> = service.requests().iter().map(Vec::len).collect();
         assert_eq!(sizes, requests);
     }
     let service = Service::new(|_, _| true);
-    service.bus().put_all(&[]).await.unwrap();
+    service.bus().put_all::<Text>(&[]).await.unwrap();
     assert!(service.requests().is_empty());
 }
 
@@ -132,7 +139,7 @@ async fn a_request_has_at_most_ten_entries_and_256_kb() {
 #[tokio::test(start_paused = true)]
 async fn entries_that_were_refused_are_put_again_by_themselves() {
     let service = Service::new(|request, detail| request > 1 || !["00003", "00007"].contains(&&detail[..5]));
-    service.bus().put_all(&entries(10, 10)).await.unwrap();
+    service.bus().put_all(&texts(10, 10)).await.unwrap();
     let requests = service.requests();
     let numbers = |n: usize| requests[n].iter().map(|detail| &detail[..5]).collect::<Vec<_>>();
     assert_eq!(requests.len(), 3);
@@ -142,7 +149,7 @@ async fn entries_that_were_refused_are_put_again_by_themselves() {
 #[tokio::test(start_paused = true)]
 async fn what_stays_refused_is_counted_and_the_others_are_put() {
     let service = Service::new(|_, detail| !detail.starts_with("00015"));
-    let error = service.bus().put_all(&entries(30, 10)).await.unwrap_err();
+    let error = service.bus().put_all(&texts(30, 10)).await.unwrap_err();
     assert_eq!((error.left, error.of), (1, 30));
     assert!(matches!(error.cause, PutError::Refused { code, .. } if code == "ThrottlingException"));
     // three requests of ten, and two more tries of the one
@@ -152,15 +159,15 @@ async fn what_stays_refused_is_counted_and_the_others_are_put() {
 #[tokio::test(start_paused = true)]
 async fn a_service_that_fails_is_told_with_all_that_is_left() {
     let service = Service { status: 500, ..Service::new(|_, _| true) };
-    let error = service.bus().put_all(&entries(30, 10)).await.unwrap_err();
+    let error = service.bus().put_all(&texts(30, 10)).await.unwrap_err();
     assert_eq!((error.left, error.of), (30, 30));
     assert!(matches!(error.cause, PutError::Unavailable(_)));
 }
 
 #[test]
 fn what_is_larger_than_the_bus_takes_is_no_entry() {
-    let room = MAX_ENTRY_BYTES - SOURCE.len() - STATUS_CHANGED.len() - 2;
-    assert!(Entry::new(STATUS_CHANGED, &"x".repeat(room)).is_ok());
-    let error = Entry::new(STATUS_CHANGED, &"x".repeat(room + 1)).unwrap_err();
+    let room = MAX_ENTRY_BYTES - SOURCE.len() - Text::DETAIL_TYPE.len() - 2;
+    assert!(Entry::of(&Text("x".repeat(room))).is_ok());
+    let error = Entry::of(&Text("x".repeat(room + 1))).unwrap_err();
     assert!(matches!(error, PutError::TooLarge { bytes } if bytes == MAX_ENTRY_BYTES + 1));
 }
