@@ -20,7 +20,8 @@ use signalbox_channels::{ChannelName, ChannelsConfig, STATUS_ALL, status_channel
 use signalbox_connections::{ConnectionTable, KnownHost, StatusTable};
 use signalbox_lambda::{Boot, env, now_ms};
 use signalbox_messages::{
-    BusEvent, ChangeKind, HOST_CHANGED, HostChanged, ITEM_VALUES, STATUS_CHANGED, StatusChanged, ZABBIX_SEEN, ZabbixSeen,
+    BusEvent, ChangeKind, HOST_CHANGED, HostChanged, ITEM_VALUES, STATUS_CHANGED, StatusChanged, ZABBIX_SEEN,
+    ZabbixSeen,
 };
 use signalbox_publishing::{ApiGateway, FanOut, Gateway, Message, PublishOptions, Publisher};
 use signalbox_zabbix::ProblemView;

@@ -3,7 +3,7 @@
 //! `SIGNALBOX_RECORD_EVENTS=5000000` fills that many events (some minutes) and holds each statement to 100 ms through the pooler;
 //! without it there are 60,000, and only the plans are looked at.
 
-#![allow(clippy::disallowed_methods, clippy::print_stderr, reason = "a test")]
+#![allow(clippy::disallowed_methods, clippy::print_stderr, clippy::unwrap_used, reason = "a test")]
 
 use std::time::{Duration, Instant};
 

@@ -95,7 +95,7 @@ impl ZabbixApi {
     /// A URL that is none, or an authority file that cannot be read.
     pub fn new(url: &str, token: Token) -> anyhow::Result<Self> {
         let url = url.trim();
-        let url = if url.ends_with(".php") {
+        let url = if url.ends_with("/api_jsonrpc.php") {
             url.to_owned()
         } else {
             format!("{}/api_jsonrpc.php", url.trim_end_matches('/'))

@@ -216,7 +216,7 @@ async fn an_answer_of_50_mb_is_refused_while_it_is_read() {
         let (mut stream, _) = listener.accept().await.unwrap();
         read_request(&mut stream).await.unwrap();
         stream.write_all(b"HTTP/1.1 200 OK\r\ntransfer-encoding: chunked\r\n\r\n").await.unwrap();
-        let chunk = [b"10000\r\n".as_slice(), &[b' '; 0x1_0000], b"\r\n"].concat();
+        let chunk = [b"10000\r\n".to_vec(), vec![b' '; 0x1_0000], b"\r\n".to_vec()].concat();
         let mut taken = 0;
         while taken < 50 * MB && stream.write_all(&chunk).await.is_ok() {
             taken += 0x1_0000;

@@ -239,11 +239,9 @@ impl<'a> Story<'a> {
 
     fn told(&self) -> Vec<StatusChanged> {
         let is_gone = self.trigger.is_none() && self.recovery.is_none();
-        match self.known {
-            None if is_gone => return Vec::new(),
-            Some(known) if is_gone && known.is_open() => return vec![gone(known, self.at_ms, self.now_ms)],
-            Some(_) if is_gone => return Vec::new(),
-            _ => {}
+        if is_gone {
+            let open = self.known.filter(|known| known.is_open());
+            return open.map(|known| gone(known, self.at_ms, self.now_ms)).into_iter().collect();
         }
         let mut messages = Vec::new();
         if !self.opening_is_known() {

@@ -367,6 +367,7 @@ fn keep<T>(current: &mut Option<T>, other: Option<T>, choose: impl Fn(&mut T, T)
 }
 
 /// The JSON shape of a problem on channels, in snapshots and in the HTTP API. Absent optionals are left out.
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemView {
     /// The problem's event id in Zabbix, digits.

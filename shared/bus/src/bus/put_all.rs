@@ -100,7 +100,10 @@ impl EventBridge {
     }
 
     /// One request: the entries that were refused, and why the first was; `None` if none was.
-    pub(super) async fn refused_of<'a>(&self, batch: &[&'a Entry]) -> Result<Option<(Vec<&'a Entry>, PutError)>, PutError> {
+    pub(super) async fn refused_of<'a>(
+        &self,
+        batch: &[&'a Entry],
+    ) -> Result<Option<(Vec<&'a Entry>, PutError)>, PutError> {
         let request = batch.iter().fold(self.client.put_events(), |request, entry| {
             let entry = PutEventsRequestEntry::builder()
                 .event_bus_name(&self.name)

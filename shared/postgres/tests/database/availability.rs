@@ -170,7 +170,7 @@ impl Story {
                     Change::Suppress(until) => by_hand = Some(until.unwrap_or(usize::MAX)),
                     Change::Unsuppress => by_hand = None,
                     Change::Seen { maintenance: in_it, unmonitored: off } => {
-                        (maintenance, unmonitored) = (*in_it, *off)
+                        (maintenance, unmonitored) = (*in_it, *off);
                     }
                 }
             }
@@ -281,7 +281,7 @@ impl Story {
         match self.end {
             End::Open => {}
             End::Gone(slot) => {
-                tell(vec![observed(&opening, time(slot), Observed { gone: true, ..Observed::default() })])
+                tell(vec![observed(&opening, time(slot), Observed { gone: true, ..Observed::default() })]);
             }
             End::Recovered(slot) => {
                 let over = StatusChanged {

@@ -398,7 +398,7 @@ fn told_twice() -> Vec<Vec<StatusChanged>> {
         stories.entry(message.event_id.clone()).or_default().push(message);
     }
     let both = |story: &Vec<StatusChanged>| {
-        story.iter().any(|message| is_connector(message)) && story.iter().any(|message| !is_connector(message))
+        story.iter().any(is_connector) && story.iter().any(|message| !is_connector(message))
     };
     stories.into_values().filter(both).collect()
 }

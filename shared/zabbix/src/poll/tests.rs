@@ -513,15 +513,12 @@ fn a_problem_in_maintenance_is_told_with_it_and_of_a_symptom_the_cause() {
         let told = differences(&snapshot, &BTreeMap::new(), 0);
         let view = merged(&told).view();
         assert_eq!(view.event_id, id);
-        match id {
-            "69" => {
-                let maintenance = Maintenance { id: "2".to_owned(), until: Some(1_795_256_400) };
-                assert_eq!((view.maintenance, view.suppressed), (Some(maintenance), false), "not by hand");
-            }
-            _ => {
-                assert_eq!(view.cause.as_deref(), Some("45"));
-                assert_eq!(view.last_update.unwrap().action, "ranked as symptom");
-            }
+        if id == "69" {
+            let maintenance = Maintenance { id: "2".to_owned(), until: Some(1_795_256_400) };
+            assert_eq!((view.maintenance, view.suppressed), (Some(maintenance), false), "not by hand");
+        } else {
+            assert_eq!(view.cause.as_deref(), Some("45"));
+            assert_eq!(view.last_update.unwrap().action, "ranked as symptom");
         }
     }
 }

@@ -101,7 +101,7 @@ fn every_recorded_request_reads_as_what_happened() {
         match kind {
             UpdateKind => assert_eq!(&message.id[..message.id.len() - 8], id, "{path}"),
             Problem | Recovery | Internal | signalbox_messages::ChangeKind::Observed => {
-                assert_eq!(message.id, id, "{path}")
+                assert_eq!(message.id, id, "{path}");
             }
         }
         assert_eq!(message.kind, kind, "{path}");

@@ -65,7 +65,8 @@ impl HttpConnector for Service {
     fn call(&self, request: HttpRequest) -> HttpConnectorFuture {
         let body: Value = serde_json::from_slice(request.body().bytes().unwrap()).unwrap();
         let entries = body["Entries"].as_array().unwrap().iter();
-        let details: Vec<String> = entries.map(|entry| serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap()).collect();
+        let details: Vec<String> =
+            entries.map(|entry| serde_json::from_str(entry["Detail"].as_str().unwrap()).unwrap()).collect();
         let number = {
             let mut requests = self.requests.lock().unwrap();
             requests.push(details.clone());
