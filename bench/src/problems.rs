@@ -1,10 +1,10 @@
-//! A storm of problems: 5,000 within ten seconds through the status router, one invocation each as EventBridge makes them, with 1,000
-//! viewers of `status:all`. Every one gets all of them, in order; what is to hold is 200 frames a viewer and 30 s in all.
+//! A storm of problems: 5,000 within ten seconds through the status router, ten an invocation as its queue hands them over (another number
+//! says how many; one is an invocation each, as EventBridge makes them), with 1,000 viewers of `status:all`. Every one gets all of them, in order; what is to hold is 200 frames a viewer and 30 s in all.
 
 use std::time::Duration;
 
 use serde_json::json;
-use signalbox_lambda::now_ms;
+use signalbox_lambda::{now_ms, sqs::Outcome};
 use signalbox_messages::{BusEvent, ChangeKind, Detail, Host, SOURCE, STATUS_CHANGED, StatusChanged, Tag};
 use tokio::{task::JoinSet, time::Instant};
 
@@ -21,13 +21,14 @@ const ENVIRONMENTS: usize = 32;
 
 pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
     let number = |n: usize, default: usize| arguments.get(n).map_or(Ok(default), |text| text.parse());
-    let (problems, seconds, viewers) = (number(0, 5_000)?, number(1, 10)?, number(2, 1_000)?);
+    let (problems, seconds, viewers, batch) = (number(0, 5_000)?, number(1, 10)?, number(2, 1_000)?, number(3, 10)?);
     let (sink, database) = (Sink::start().await?, Database::start().await?);
     let environment = Environment::new(database.endpoint(), sink.endpoint())?;
     let variables = environment.variables();
     subscribers(&environment, &sink, (0, viewers), "status:all", false).await?;
     sink.reset().await?;
-    let mut router = Child::start(&["problems", &problems.to_string(), &seconds.to_string()], &variables)?;
+    let mut router =
+        Child::start(&["problems", &problems.to_string(), &seconds.to_string(), &batch.to_string()], &variables)?;
     let router = router.answer().await?;
     let arrived = sink.wait_for((problems * viewers) as u64).await?;
     let took = float(arrived.last_us.saturating_sub(router["began_us"].as_u64().unwrap_or(0))) / 1_000_000.0;
@@ -54,19 +55,24 @@ pub(crate) async fn run(arguments: &[String]) -> anyhow::Result<()> {
 }
 
 /// The role: invocations at an even pace, whether the earlier ones are through or not.
-pub(crate) async fn route(problems: usize, seconds: usize) -> anyhow::Result<()> {
+pub(crate) async fn route(problems: usize, seconds: usize, batch: usize) -> anyhow::Result<()> {
     let mut states = Vec::new();
     for _ in 0..ENVIRONMENTS {
         let state = status_router::State::from_env(&signalbox_lambda::boot("status-router")).await?;
         states.push(&*Box::leak(Box::new(state)));
     }
-    let pace = Duration::from_secs(seconds as u64) / u32::try_from(problems)?;
+    let pace = Duration::from_secs(seconds as u64) / u32::try_from(problems.div_ceil(batch))?;
     let (began, began_us, cpu) = (Instant::now(), crate::meter::now_us(), cpu_time());
     let mut under_way = JoinSet::new();
     let mut at_once = 0;
-    for n in 0..problems {
+    for (n, first) in (0..problems).step_by(batch).enumerate() {
         tokio::time::sleep_until(began + pace * u32::try_from(n)?).await;
-        under_way.spawn_local(status_router::handle(states[n % ENVIRONMENTS], problem(n)));
+        let events: Vec<_> = (first..problems.min(first + batch)).map(problem).collect::<Result<_, _>>()?;
+        let routed = status_router::route(states[n % ENVIRONMENTS], events);
+        under_way.spawn_local(async move {
+            let left = routed.await.into_iter().find(|outcome| *outcome != Outcome::Stored);
+            left.map_or(Ok(()), |outcome| Err(anyhow::anyhow!("{outcome:?}")))
+        });
         at_once = at_once.max(under_way.len());
         while let Some(done) = under_way.try_join_next() {
             done??;
@@ -80,7 +86,7 @@ pub(crate) async fn route(problems: usize, seconds: usize) -> anyhow::Result<()>
 }
 
 /// One of 200 hosts in 20 groups.
-fn problem(n: usize) -> BusEvent<StatusChanged> {
+fn problem(n: usize) -> serde_json::Result<BusEvent<serde_json::Value>> {
     let (event_id, now_ms, host) = (format!("{}", 1_000_000 + n), now_ms(), n % 200);
     let tag = |tag: &str, value: String| Tag { tag: tag.to_owned(), value };
     let detail = StatusChanged {
@@ -112,5 +118,5 @@ fn problem(n: usize) -> BusEvent<StatusChanged> {
         accepted_at_ms: now_ms,
     };
     let (source, detail_type) = (SOURCE.to_owned(), STATUS_CHANGED.to_owned());
-    BusEvent { id: format!("{n}"), detail_type, source, detail }
+    Ok(BusEvent { id: format!("{n}"), detail_type, source, detail: serde_json::to_value(detail)? })
 }

@@ -92,10 +92,12 @@ impl Book {
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
         for line in lines {
-            publications += 1;
-            let n = number_after(line, "\"n\":").or_else(|| number_after(line, "\"event_id\":\""));
+            let of_problems: Vec<u64> = numbers_after(line, "\"event_id\":\"").collect();
+            let told =
+                if of_problems.is_empty() { number_after(line, "\"n\":").into_iter().collect() } else { of_problems };
+            publications += told.len().max(1) as u64;
             let offset = number_after(line, "\"offset\":");
-            (offset, n).hash(&mut connection.sequence);
+            (offset, &told).hash(&mut connection.sequence);
             if let Some(offset) = offset {
                 // a place may be skipped: nothing was published there
                 self.arrived.out_of_order += u64::from(offset <= connection.last);
@@ -103,12 +105,11 @@ impl Book {
             }
             if self.witness.as_deref().is_none_or(|witness| witness == id) {
                 self.witness.get_or_insert_with(|| id.to_owned());
-                self.witnessed.extend(n);
+                self.witnessed.extend(told);
             }
-            let accepted_at = || number_after(line, "\"accepted_at_ms\":").map(|ms| ms * 1_000);
-            if let Some(at) = number_after(line, "\"at\":").or_else(accepted_at) {
-                self.latencies_ms.push(float(now.saturating_sub(at)) / 1000.0);
-            }
+            let accepted_at = numbers_after(line, "\"accepted_at_ms\":").map(|ms| ms * 1_000);
+            let sent_at = number_after(line, "\"at\":").into_iter().chain(accepted_at);
+            self.latencies_ms.extend(sent_at.map(|at| float(now.saturating_sub(at)) / 1000.0));
         }
         connection.publications += publications;
         connection.frames += 1;
@@ -175,6 +176,12 @@ fn number_after(line: &str, name: &str) -> Option<u64> {
     let from = line.rfind(name)? + name.len();
     let digits = line[from..].split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
+}
+
+/// All of them, of which a payload may hold several.
+fn numbers_after(line: &str, name: &str) -> impl Iterator<Item = u64> {
+    let ends = line.match_indices(name).map(|(at, name)| at + name.len());
+    ends.filter_map(|from| line[from..].split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
 }
 
 /// The role: prints where it listens, and serves until the bench is gone.

@@ -129,12 +129,20 @@ async fn socket_events_are_answered_as_the_readme_says() {
     assert_eq!(world.tables.table.connection(&id).await.unwrap(), None);
 }
 
+/// As the queue hands it over.
+async fn routed(world: &World, path: &str) {
+    let batch: SqsEvent = serde_json::from_str(event(path)).unwrap();
+    let response =
+        sqs::process(batch, &sqs::DeadLetters::Redrive, |records| status_router::handle(&world.router, records)).await;
+    assert_eq!(response.batch_item_failures.len(), 0, "{path}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn router_events_are_routed() {
     let world = World::new().await;
     world.watcher("c1").await;
     for path in ["status-router/problem", "status-router/update", "status-router/recovery"] {
-        status_router::route(&world.router, serde_json::from_str(event(path)).unwrap()).await.unwrap();
+        routed(&world, path).await;
     }
     let states: Vec<_> = world.published("c1").iter().map(|problem| problem["state"].clone()).collect();
     assert_eq!(states, ["open", "open", "resolved"]);
@@ -147,7 +155,7 @@ async fn what_a_poll_told_of_zabbix_and_a_host_reaches_viewers_and_the_snapshot(
     world.watcher("c1").await;
     for path in ["status-router/zabbix-seen", "status-router/host-changed"] {
         for _ in 0..2 {
-            status_router::route(&world.router, serde_json::from_str(event(path)).unwrap()).await.unwrap();
+            routed(&world, path).await;
         }
     }
     let told = |field: &str| -> Vec<Value> {
@@ -199,8 +207,7 @@ async fn connector_events_are_answered_as_the_readme_says() {
     assert_eq!(of("zabbix-connector").count(), 6);
     assert_eq!((world.bus.messages().len(), world.bus.of::<ItemValues>().len()), (3, 1));
     // without the namespace `items` there is nobody to tell
-    let event: BusEvent<Value> = serde_json::from_str(event("status-router/item-values")).unwrap();
-    status_router::route(&world.router, event).await.unwrap();
+    routed(&world, "status-router/item-values").await;
 }
 
 #[tokio::test(start_paused = true)]

@@ -23,7 +23,7 @@ async fn drain_item_values(world: &World) {
         let detail = serde_json::to_value(values).unwrap();
         let event =
             BusEvent { id: "b".to_owned(), detail_type: ITEM_VALUES.to_owned(), source: SOURCE.to_owned(), detail };
-        status_router::route(&world.router, event).await.unwrap();
+        world.route_events(vec![event]).await;
     }
 }
 

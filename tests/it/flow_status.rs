@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use crate::world::{World, all_recorded, bus_event, recorded};
+use crate::world::{World, all_recorded, recorded};
 
 #[tokio::test(start_paused = true)]
 async fn a_problem_its_update_and_its_recovery_reach_the_viewer() {
@@ -88,10 +88,8 @@ async fn a_repeated_message_publishes_nothing_new() {
     assert_eq!(world.published("c1").len(), 1);
     // EventBridge may deliver twice at once
     let message = world.bus.messages().remove(0);
-    let again = || status_router::handle(&world.router, bus_event(message.clone()));
-    let (one, two) = tokio::join!(again(), again());
-    one.unwrap();
-    two.unwrap();
+    let again = || world.route(vec![message.clone()]);
+    tokio::join!(again(), again());
     assert_eq!(world.published("c1").len(), 1);
 }
 
@@ -117,16 +115,18 @@ async fn a_viewer_that_subscribes_from_its_snapshot_misses_nothing() {
     let mut open: std::collections::BTreeMap<String, Value> =
         snapshot.problems.into_iter().map(|problem| (problem["event_id"].to_string(), problem)).collect();
     for publication in reply["subscribe"]["publications"].as_array().unwrap() {
-        let problem = &publication["data"]["problem"];
-        let key = problem["event_id"].to_string();
-        if open.get(&key).is_some_and(|known| known["version"].as_u64() >= problem["version"].as_u64()) {
-            continue;
+        for change in publication["data"]["changes"].as_array().unwrap() {
+            let problem = &change["problem"];
+            let key = problem["event_id"].to_string();
+            if open.get(&key).is_some_and(|known| known["version"].as_u64() >= problem["version"].as_u64()) {
+                continue;
+            }
+            if problem["state"] == "open" {
+                open.insert(key, problem.clone())
+            } else {
+                open.remove(&key)
+            };
         }
-        if problem["state"] == "open" {
-            open.insert(key, problem.clone())
-        } else {
-            open.remove(&key)
-        };
     }
     let mut expected = world.snapshot("c1").await.problems;
     let mut shown: Vec<Value> = open.into_values().collect();
@@ -199,7 +199,7 @@ async fn what_recovered_lately_is_in_the_snapshot_and_hosts_stay_known() {
     message.at = now - 60;
     message.opened_at = now - 600;
     message.recovery.as_mut().unwrap().at = now - 60;
-    status_router::handle(&world.router, bus_event(message)).await.unwrap();
+    world.route(vec![message]).await;
     world.viewer("c1").await;
     let snapshot = world.snapshot("c1").await;
     assert!(snapshot.problems.is_empty());

@@ -10,7 +10,7 @@ use signalbox_auth::{BearerToken, SIGNATURE_HEADER, TIMESTAMP_HEADER, TokenVerif
 use signalbox_bus::{Bus, Recording};
 use signalbox_channels::{ChannelName, ChannelsConfig};
 use signalbox_connections::{BUCKETS, Subscriber, testing::Tables};
-use signalbox_lambda::now_ms;
+use signalbox_lambda::{now_ms, sqs::Outcome};
 use signalbox_messages::{BusEvent, SOURCE, STATUS_CHANGED, StatusChanged};
 use signalbox_publishing::{Gateway, Message, PublishOptions, Publisher, Recorded};
 
@@ -193,15 +193,27 @@ impl World {
     /// Routes what is on the bus and was not routed yet.
     pub(crate) async fn drain_bus(&self) {
         loop {
-            let next = {
+            let next: Vec<_> = {
                 let mut routed = self.routed.lock().unwrap();
-                let message = self.bus.messages().get(*routed).cloned();
-                *routed += usize::from(message.is_some());
-                message
+                let next: Vec<_> = self.bus.messages().into_iter().skip(*routed).take(BATCH).collect();
+                *routed += next.len();
+                next
             };
-            let Some(message) = next else { return };
-            status_router::handle(&self.router, bus_event(message)).await.unwrap();
+            if next.is_empty() {
+                return;
+            }
+            self.route(next).await;
         }
+    }
+
+    /// Routes these as one batch.
+    pub(crate) async fn route(&self, messages: Vec<StatusChanged>) {
+        self.route_events(messages.into_iter().map(bus_event).collect()).await;
+    }
+
+    pub(crate) async fn route_events(&self, events: Vec<BusEvent<Value>>) {
+        let count = events.len();
+        assert_eq!(status_router::route(&self.router, events).await, vec![Outcome::Stored; count]);
     }
 
     /// All pages of the snapshot, as a viewer reads them.
@@ -237,9 +249,13 @@ impl World {
     /// The problems that were published to a connection, in order.
     pub(crate) fn published(&self, id: &str) -> Vec<Value> {
         let lines = self.posts.lines(id);
-        lines.iter().filter_map(|line| line.pointer("/push/pub/data/problem").cloned()).collect()
+        let changes = lines.iter().filter_map(|line| line.pointer("/push/pub/data/changes")?.as_array());
+        changes.flatten().map(|change| change["problem"].clone()).collect()
     }
 }
+
+/// What the router gets at once (template.yaml).
+const BATCH: usize = 10;
 
 /// What `status.snapshot` tells.
 #[derive(Debug, Default)]
@@ -348,8 +364,9 @@ pub(crate) fn socket_event(
 }
 
 /// What EventBridge hands to a target.
-pub(crate) fn bus_event(message: StatusChanged) -> BusEvent<StatusChanged> {
-    BusEvent { id: "b".to_owned(), detail_type: STATUS_CHANGED.to_owned(), source: SOURCE.to_owned(), detail: message }
+pub(crate) fn bus_event(message: StatusChanged) -> BusEvent<Value> {
+    let detail = serde_json::to_value(message).unwrap();
+    BusEvent { id: "b".to_owned(), detail_type: STATUS_CHANGED.to_owned(), source: SOURCE.to_owned(), detail }
 }
 
 /// Bodies that Zabbix really sent: `recommended/v7.0-problem`, `v7.0/08-recovery-high` …

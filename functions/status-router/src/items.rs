@@ -17,7 +17,7 @@ pub(crate) async fn publish(state: &State, values: &ItemValues) -> anyhow::Resul
     let name = ChannelName::parse(channel)?;
     let Some(namespace) = state.channels.namespace_of(&name) else { return dropped("namespace") };
     let data = serde_json::value::to_raw_value(values).context("publication")?;
-    let options = PublishOptions { idempotency_key: Some(&values.id), ..PublishOptions::default() };
+    let options = PublishOptions { idempotency_keys: &[&values.id], ..PublishOptions::default() };
     let publisher = &state.publisher;
     let published = match publisher.publish(name.as_str(), namespace, &Message::new(&data), &options).await {
         Ok(published) => published,

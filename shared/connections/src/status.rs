@@ -1,25 +1,33 @@
-use std::{collections::BTreeMap, time::Duration};
+use std::{
+    collections::{BTreeMap, BTreeSet},
+    time::Duration,
+};
 
 use anyhow::{Context as _, anyhow};
 use aws_sdk_dynamodb::{
     Client,
-    operation::update_item::UpdateItemError,
+    operation::{query::QueryOutput, update_item::UpdateItemError},
     types::{Delete, Put, TransactWriteItem},
 };
 use aws_types::SdkConfig;
+use futures::future::{join_all, try_join_all};
 use serde::{Deserialize, Serialize};
 use signalbox_messages::{Host, HostState, StatusChanged, ZabbixSeen};
 use signalbox_zabbix::{Merged, Problem, ProblemView, poll::Known};
 
 use crate::{
     attribute::{Item, find_number, find_text, get_number, get_text, number, text},
-    table::{Transaction, applied, key, transact},
+    table::{Transaction, applied, get_all, key, transact},
 };
 
 /// Open problems and hosts are kept for 400 days after their last change, resolved problems for 30: long enough that a late
 /// message finds the problem resolved and does not open it again.
-const OPEN_TTL: i64 = 400 * 24 * 60 * 60;
-const RESOLVED_TTL: i64 = 30 * 24 * 60 * 60;
+const OPEN_TTL: i64 = 400 * DAY;
+const RESOLVED_TTL: i64 = 30 * DAY;
+const DAY: i64 = 24 * 60 * 60;
+
+/// Most items of a transaction (DynamoDB quotas).
+const TRANSACTION_ITEMS: usize = 100;
 
 /// How far back a snapshot tells of resolved problems (the board's sparkline).
 const RECENT: i64 = 60 * 60;
@@ -91,8 +99,16 @@ const PAGE_ITEMS: i32 = 250;
 /// DynamoDB quotas: a sort key.
 const MAX_SORT_KEY_BYTES: usize = 1024;
 
-/// The three lists of a snapshot, in the order in which its pages go through them.
-const LISTS: [&str; 3] = ["open", "hosts", "resolved"];
+/// The lists of a snapshot, in the order in which its pages go through them. The open problems are in four partitions: each takes
+/// 1,000 write units a second (DynamoDB quotas), and a storm opens hundreds of problems at 4 each.
+const LISTS: [&str; 6] = ["open#0", "open#1", "open#2", "open#3", "hosts", "resolved"];
+
+/// [`LISTS`] that hold open problems.
+const OPEN: &[&str] = LISTS.split_at(4).0;
+
+fn open_key(event_id: &str) -> Item {
+    key(OPEN[usize::from(event_id.bytes().last().unwrap_or_default()) % OPEN.len()], event_id)
+}
 
 impl StatusTable {
     /// The table of that name.
@@ -108,20 +124,13 @@ impl StatusTable {
     /// part of the same transaction. Any order and any repetition of messages ends in the same state.
     pub async fn apply(&self, message: &StatusChanged, now: i64) -> anyhow::Result<Applied> {
         for attempt in 0..16_u64 {
-            let stored = self.problem(&message.event_id).await?;
-            let (problem, before, merged) = match stored {
-                None => (Problem::first(message), None, Merged::Changed),
-                Some(mut problem) => {
-                    let before = problem.clone();
-                    let merged = problem.merge(message);
-                    if merged == Merged::Known {
-                        // the first try may have died between the two
-                        self.see_host(&problem, now).await?;
-                        return Ok(Applied { problem, changed: false });
-                    }
-                    (problem, Some(before), merged)
-                }
-            };
+            let before = self.problem(&message.event_id).await?;
+            let (problem, merged) = merge(before.as_ref(), message);
+            if merged == Merged::Known {
+                // the first try may have died between the two
+                self.see_host(&problem, now).await?;
+                return Ok(Applied { problem, changed: false });
+            }
             let (written, ()) =
                 tokio::try_join!(self.write(&problem, before.as_ref(), now), self.see_host(&problem, now))?;
             if written {
@@ -132,6 +141,69 @@ impl StatusTable {
         Err(anyhow!("problem {} kept changing", message.event_id))
     }
 
+    /// [`StatusTable::apply`] of many: one read and one transaction where nobody else changes one of their problems just now.
+    /// What came of each, in their order.
+    ///
+    /// # Errors
+    /// Of each by itself; one that DynamoDB does not read is everybody's.
+    pub async fn apply_all(
+        &self,
+        messages: &[&StatusChanged],
+        now: i64,
+    ) -> anyhow::Result<Vec<anyhow::Result<Applied>>> {
+        let mut stored = self.stored(messages).await?;
+        let (mut applied, mut items, mut hosts) = (Vec::new(), Vec::new(), BTreeMap::new());
+        for message in messages {
+            let known = stored.problems.entry(message.event_id.clone()).or_default();
+            let (problem, merged) = merge(known.now.as_ref(), message);
+            let newest = hosts.entry(problem.view().host.id).or_insert_with(|| problem.clone());
+            if event_number(newest) < event_number(&problem) {
+                *newest = problem.clone();
+            }
+            known.now = Some(problem.clone());
+            known.changed |= merged != Merged::Known;
+            applied.push(Applied { problem, changed: merged == Merged::Changed });
+        }
+        for Stored { before, now: problem, changed } in stored.problems.values() {
+            if let (Some(problem), true) = (problem, changed) {
+                items.extend(self.writes(problem, before.as_ref(), now)?);
+            }
+        }
+        let hosts = hosts.values().filter(|problem| !stored.is_described(problem, now));
+        let hosts = try_join_all(hosts.map(|problem| self.see_host(problem, now)));
+        let written = async {
+            // ten messages are thirty items at most; more than a transaction takes go one by one
+            let fits = items.len() <= TRANSACTION_ITEMS;
+            Ok(items.is_empty() || fits && matches!(transact(&self.client, items).await?, Transaction::Done))
+        };
+        if tokio::try_join!(written, hosts)?.0 {
+            return Ok(applied.into_iter().map(Ok).collect());
+        }
+        Ok(join_all(messages.iter().map(|message| self.apply(message, now))).await)
+    }
+
+    /// The problems of these messages and their hosts as they stand.
+    async fn stored(&self, messages: &[&StatusChanged]) -> anyhow::Result<StoredProblems> {
+        let problems: BTreeSet<&str> = messages.iter().map(|message| message.event_id.as_str()).collect();
+        let hosts: BTreeSet<&str> = messages.iter().map(|message| message.detail.host.id.as_str()).collect();
+        let problems = problems.into_iter().map(problem_key);
+        let hosts = hosts.into_iter().filter(|id| !id.is_empty()).map(|id| key("hosts", id));
+        let mut stored = StoredProblems::default();
+        for item in get_all(&self.client, &self.table, problems.chain(hosts).collect()).await.context("get problems")? {
+            let body = get_text(&item, "body")?;
+            if get_text(&item, "pk")? == "hosts" {
+                let (id, ttl) = (get_text(&item, "sk")?.to_owned(), get_number(&item, "ttl")?);
+                stored.hosts.insert(id, (body.to_owned(), ttl));
+            } else {
+                let problem: Problem = serde_json::from_str(body).context("stored problem")?;
+                let problem_id = problem.event_id().to_owned();
+                let known = Stored { before: Some(problem.clone()), now: Some(problem), changed: false };
+                stored.problems.insert(problem_id, known);
+            }
+        }
+        Ok(stored)
+    }
+
     /// A problem's state, read consistently.
     pub async fn problem(&self, event_id: &str) -> anyhow::Result<Option<Problem>> {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(problem_key(event_id)));
@@ -140,6 +212,13 @@ impl StatusTable {
     }
 
     async fn write(&self, problem: &Problem, before: Option<&Problem>, now: i64) -> anyhow::Result<bool> {
+        let items = self.writes(problem, before, now)?;
+        // refused or in conflict: somebody else changed the problem, which is then merged with
+        Ok(matches!(transact(&self.client, items).await.context("write problem")?, Transaction::Done))
+    }
+
+    /// The items of a problem, for one transaction.
+    fn writes(&self, problem: &Problem, before: Option<&Problem>, now: i64) -> anyhow::Result<Vec<TransactWriteItem>> {
         let view = problem.view();
         let mut state = problem_key(problem.event_id());
         state.insert("body".to_owned(), text(serde_json::to_string(problem)?));
@@ -153,7 +232,7 @@ impl StatusTable {
                 .expression_attribute_values(":revision", number(before.revision())),
         };
         let mut items = vec![TransactWriteItem::builder().put(state.build()?).build()];
-        let listed = key("open", problem.event_id());
+        let listed = open_key(problem.event_id());
         if !problem.is_described() {
             // nobody could show it
         } else if problem.is_open() {
@@ -176,8 +255,7 @@ impl StatusTable {
                 items.push(TransactWriteItem::builder().put(put).build());
             }
         }
-        // refused or in conflict: somebody else changed the problem, which is then merged with
-        Ok(matches!(transact(&self.client, items).await.context("write problem")?, Transaction::Done))
+        Ok(items)
     }
 
     /// Notes the host as the newest problem describes it: event ids grow, so an older problem does not overwrite a newer one. From
@@ -187,7 +265,7 @@ impl StatusTable {
         if host.id.is_empty() {
             return Ok(());
         }
-        let event: u64 = problem.event_id().parse().unwrap_or(0);
+        let event = event_number(problem);
         let described = KnownHost { host, groups, state: HostState::default() };
         // an update: what a poll found is beside it
         let update = self
@@ -209,10 +287,12 @@ impl StatusTable {
     /// What is known of every open problem, by event id, as it was a moment ago.
     pub async fn open_problems(&self) -> anyhow::Result<BTreeMap<String, Known>> {
         let mut problems = BTreeMap::new();
-        for item in self.list("open").await? {
-            let view: ProblemView = serde_json::from_str(get_text(&item, "body")?).context("listed problem")?;
-            let updates_told = find_number(&item, "updates_told")?.unwrap_or(0);
-            problems.insert(view.event_id.clone(), Known { view, updates_told });
+        for items in try_join_all(OPEN.iter().map(|list| self.list(list))).await? {
+            for item in items {
+                let view: ProblemView = serde_json::from_str(get_text(&item, "body")?).context("listed problem")?;
+                let updates_told = find_number(&item, "updates_told")?.unwrap_or(0);
+                problems.insert(view.event_id.clone(), Known { view, updates_told });
+            }
         }
         Ok(problems)
     }
@@ -226,6 +306,13 @@ impl StatusTable {
             items.push(item.with_context(|| format!("query {list}"))?);
         }
         Ok(items)
+    }
+
+    /// Items of a list, read consistently, after this one.
+    async fn page_of(&self, list: &str, after: Option<String>) -> anyhow::Result<QueryOutput> {
+        let query = self.client.query().table_name(&self.table).consistent_read(true).limit(PAGE_ITEMS);
+        let query = query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", text(list));
+        query.set_exclusive_start_key(after.map(|sk| key(list, sk))).send().await.context("query snapshot")
     }
 
     /// A page of the snapshot, read consistently, from `cursor` on (`None` = the beginning).
@@ -249,19 +336,17 @@ impl StatusTable {
             page.zabbix = self.zabbix_seen().await?;
         }
         let (mut bytes, mut last) = (0, String::new());
+        // most boards are one page: the beginnings of all lists at once
+        let first = if cursor.is_none() { &LISTS[..] } else { &[] };
+        let mut first = try_join_all(first.iter().map(|list| self.page_of(list, None))).await?.into_iter();
         while list < LISTS.len() {
-            let answer = self
-                .client
-                .query()
-                .table_name(&self.table)
-                .consistent_read(true)
-                .key_condition_expression("pk = :pk")
-                .expression_attribute_values(":pk", text(LISTS[list]))
-                .limit(PAGE_ITEMS)
-                .set_exclusive_start_key(after.take().map(|sk| key(LISTS[list], sk)))
-                .send()
-                .await
-                .context("query snapshot")?;
+            let answer = match after.take() {
+                Some(after) => self.page_of(LISTS[list], Some(after)).await?,
+                None => match first.next() {
+                    Some(answer) => answer,
+                    None => self.page_of(LISTS[list], None).await?,
+                },
+            };
             for item in answer.items() {
                 let body = get_text(item, "body")?;
                 if bytes > 0 && bytes + body.len() > PAGE_BYTES {
@@ -283,10 +368,53 @@ impl StatusTable {
     }
 }
 
+/// A problem as it is stored, and as it is with the messages of a batch.
+#[derive(Debug, Default)]
+struct Stored {
+    before: Option<Problem>,
+    now: Option<Problem>,
+    changed: bool,
+}
+
+#[derive(Debug, Default)]
+struct StoredProblems {
+    /// By event id.
+    problems: BTreeMap<String, Stored>,
+    /// Body and TTL by host id.
+    hosts: BTreeMap<String, (String, i64)>,
+}
+
+impl StoredProblems {
+    /// Whether the host is listed as this problem describes it, and not about to expire. Which problem that was from does not
+    /// grow then: a late message about an older one may rename the host until the next one.
+    fn is_described(&self, problem: &Problem, now: i64) -> bool {
+        let ProblemView { host, groups, .. } = problem.view();
+        let Some((body, ttl)) = self.hosts.get(&host.id) else { return host.id.is_empty() };
+        let described = KnownHost { host, groups, state: HostState::default() };
+        *ttl > now + OPEN_TTL - DAY && serde_json::to_string(&described).is_ok_and(|text| text == *body)
+    }
+}
+
+/// Event ids grow.
+fn event_number(problem: &Problem) -> u64 {
+    problem.event_id().parse().unwrap_or(0)
+}
+
+fn merge(before: Option<&Problem>, message: &StatusChanged) -> (Problem, Merged) {
+    match before {
+        None => (Problem::first(message), Merged::Changed),
+        Some(before) => {
+            let mut problem = before.clone();
+            let merged = problem.merge(message);
+            (problem, merged)
+        }
+    }
+}
+
 impl SnapshotPage {
     fn take(&mut self, list: &str, item: &Item, body: &str, now: i64) -> anyhow::Result<()> {
         match list {
-            "open" => self.problems.push(serde_json::from_str(body).context("listed problem")?),
+            list if OPEN.contains(&list) => self.problems.push(serde_json::from_str(body).context("listed problem")?),
             "hosts" => self.hosts.push(known_host(item)?),
             // TTL removes items late
             _ if get_number::<i64>(item, "ttl")? >= now => {

@@ -9,13 +9,17 @@ use signalbox_messages::{HostChanged, HostState, ZabbixSeen};
 
 use crate::{
     KnownHost, StatusTable,
-    attribute::{find_number, get_text, number, text},
+    attribute::{find_number, find_text, get_text, number, text},
     status::known_host,
     table::{applied, key},
 };
 
 /// Partition of what there is one of.
 const ZABBIX: &str = "zabbix";
+
+/// Viewers are told that Zabbix is as it was this often, milliseconds: the page counts a minute and a half without a word as
+/// nobody polling.
+const TOLD_AGAIN_MS: i64 = 25_000;
 
 /// A host that nobody has told of for so long is forgotten.
 const HOST_TTL: i64 = 400 * 24 * 60 * 60;
@@ -72,9 +76,22 @@ impl StatusTable {
         item.map(|item| serde_json::from_str(get_text(&item, "body")?).context("what was seen of Zabbix")).transpose()
     }
 
-    /// Notes how a poller found Zabbix; false for one that is older than what is known.
+    /// Notes how a poller found Zabbix. True when viewers are to be told: something is new about it, or they were told
+    /// [`TOLD_AGAIN_MS`] ago. False also for one that is older than what is known.
     pub async fn note_zabbix_seen(&self, seen: &ZabbixSeen) -> anyhow::Result<bool> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(key(ZABBIX, "seen")));
+        let known = get.consistent_read(true).send().await.context("get what was seen of Zabbix")?.item;
+        let known = known.unwrap_or_default();
+        let code = seen.failure.as_ref().map_or("", |failure| failure.code.as_str());
+        let condition = format!("{code},{}", seen.is_silent());
+        let (told, told_ms) = (find_text(&known, "told"), find_number::<i64>(&known, "told_ms")?.unwrap_or(0));
+        // the same again: it may be of one that died before it told
+        let due = told_ms == seen.at_ms || seen.at_ms - told_ms >= TOLD_AGAIN_MS;
+        let tell = due || told.as_deref() != Some(&condition);
+        let told_ms = if tell { seen.at_ms } else { told_ms };
         let mut item = key(ZABBIX, "seen");
+        item.insert("told".to_owned(), text(condition));
+        item.insert("told_ms".to_owned(), number(told_ms));
         item.insert("body".to_owned(), text(serde_json::to_string(seen)?));
         item.insert("at_ms".to_owned(), number(seen.at_ms));
         let put = self
@@ -84,7 +101,8 @@ impl StatusTable {
             .set_item(Some(item))
             .condition_expression("attribute_not_exists(pk) OR at_ms <= :at")
             .expression_attribute_values(":at", number(seen.at_ms));
-        applied(put.send().await, PutItemError::is_conditional_check_failed_exception).context("note what was seen")
+        let noted = applied(put.send().await, PutItemError::is_conditional_check_failed_exception);
+        Ok(noted.context("note what was seen")? && tell)
     }
 
     /// The hosts that are known, by host id, as they were a moment ago.

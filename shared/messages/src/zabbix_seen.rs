@@ -29,6 +29,16 @@ pub struct ZabbixSeen {
     pub problems: Option<usize>,
 }
 
+impl ZabbixSeen {
+    /// Seconds without a sign of life from the server that are an alarm: it gives one every 5 s (Zabbix notes, 4).
+    pub const SILENT_AFTER_S: i64 = 30;
+
+    /// Whether the server itself is silent, though its frontend may answer.
+    pub fn is_silent(&self) -> bool {
+        self.server_seen_at.is_some_and(|seen| self.at_ms.div_euclid(1_000) - seen > Self::SILENT_AFTER_S)
+    }
+}
+
 /// Why a poll came to nothing.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PollFailure {
