@@ -24,7 +24,7 @@ for (const name of ["WebSocketUrl", "BoardBucketName"]) {
 
 writeFileSync(
   `${dist}config.json`,
-  JSON.stringify({ ws_url: outputs.WebSocketUrl, title: values.title ?? "Signalbox", anonymous: parameters.AllowAnonymousViewers === "true" }),
+  JSON.stringify({ ws_url: outputs.WebSocketUrl, api_url: outputs.ApiUrl, title: values.title ?? "Signalbox", anonymous: parameters.AllowAnonymousViewers === "true" }),
 );
 
 const bucket = `s3://${outputs.BoardBucketName}`;

@@ -59,6 +59,7 @@ impl World {
                 channels: channels.clone(),
                 tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
                 subscription_tokens: None,
+                tickets: signalbox_auth::TicketKey::new("example-ticket-secret"),
                 allow_anonymous: false,
             },
             webhook: zabbix_webhook::State {

@@ -19,12 +19,13 @@
 //! `maintenance=include` counts what a maintenance, or somebody by hand, has suppressed, `exclude` (the default) does not.
 //! `format=csv`, or `Accept: text/csv`, gives the rows as CSV (RFC 4180); the next page is then in the header `Link`.
 //!
-//! The key comes as `X-API-Key: K`, or as Centrifugo's `Authorization: apikey K`. CORS is the HTTP API's (template.yaml): headers
+//! The key comes as `X-API-Key: K`, or as Centrifugo's `Authorization: apikey K`. A viewer reads with a ticket (rpc
+//! `status.ticket` of its connection): `Authorization: Bearer T`. CORS is the HTTP API's (template.yaml): headers
 //! from here would be there twice.
 //!
 //! | status | code | when |
 //! |---|---|---|
-//! | 401 | `unauthorized` | no key, or a wrong one |
+//! | 401 | `unauthorized` | no key or ticket, or a wrong one |
 //! | 400 | `bad_parameter` | `parameter` names the one that is unknown, twice there, or cannot be read |
 //! | 404, 405 | `not_found`, `method_not_allowed` | another path, another method than GET |
 //! | 503 | `database_unavailable` | with `Retry-After` |
@@ -39,12 +40,13 @@ use lambda_http::{
     Body, Request, Response,
     http::{
         HeaderValue, Method,
-        header::{ACCEPT, LINK},
+        header::{ACCEPT, AUTHORIZATION, LINK},
     },
 };
 use metrics::counter;
 use serde_json::{Value, json};
 use sha2::Sha256;
+use signalbox_auth::TicketKey;
 use signalbox_lambda::{
     env::{self, EnvError},
     now_ms,
@@ -66,6 +68,7 @@ const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 pub struct State {
     database: Database,
     key: ApiKey,
+    tickets: Option<TicketKey>,
 }
 
 impl State {
@@ -75,7 +78,13 @@ impl State {
     /// An empty key: everybody would have it.
     pub fn new(database: Database, api_key: &str) -> Result<Self, EnvError> {
         let key = ApiKey::new(api_key).ok_or(EnvError::Missing("API_KEY"))?;
-        Ok(Self { database: database.with_work_timeout(WORK_TIMEOUT), key })
+        Ok(Self { database: database.with_work_timeout(WORK_TIMEOUT), key, tickets: None })
+    }
+
+    /// The same for viewers with a ticket, too.
+    #[must_use]
+    pub fn with_tickets(self, tickets: Option<TicketKey>) -> Self {
+        Self { tickets, ..self }
     }
 
     /// Reads the environment; does not connect yet.
@@ -83,7 +92,8 @@ impl State {
     /// # Errors
     /// Names the variable that is missing or not usable.
     pub fn from_env() -> anyhow::Result<Self> {
-        Ok(Self::new(Database::new(Config::from_env()?), &env::require("API_KEY")?)?)
+        let tickets = env::optional("TICKET_SECRET").as_deref().and_then(TicketKey::new);
+        Ok(Self::new(Database::new(Config::from_env()?), &env::require("API_KEY")?)?.with_tickets(tickets))
     }
 }
 
@@ -162,7 +172,7 @@ async fn answer(state: &State, request: &Request) -> Result<Answer, Refusal> {
     if request.method() != Method::GET {
         return Err(Refusal::Method);
     }
-    if !given_key(request).is_some_and(|key| state.key.is(key)) {
+    if !is_let_in(state, request) {
         return Err(Refusal::Unauthorized);
     }
     let parameters = parameters::of(request.uri().query().unwrap_or_default())?;
@@ -202,6 +212,19 @@ fn table(request: &Request, text: String, cursor: Option<&str>) -> Response<Body
         }
     }
     response
+}
+
+fn is_let_in(state: &State, request: &Request) -> bool {
+    let bearer = || {
+        let (scheme, ticket) = request.headers().get(AUTHORIZATION)?.to_str().ok()?.split_once(' ')?;
+        scheme.eq_ignore_ascii_case("bearer").then(|| ticket.trim())
+    };
+    given_key(request).is_some_and(|key| state.key.is(key))
+        || state
+            .tickets
+            .as_ref()
+            .zip(bearer())
+            .is_some_and(|(tickets, ticket)| tickets.is_good(ticket, now_ms() / 1000))
 }
 
 fn given_key(request: &Request) -> Option<&str> {

@@ -2,7 +2,7 @@ use std::sync::Mutex;
 
 use serde_json::{Value, json};
 use signalbox_bus::Recording;
-use signalbox_connections::testing::Tables;
+use signalbox_connections::{SnapshotScope, testing::Tables};
 use signalbox_messages::{HostChanged, StatusChanged};
 
 use super::*;
@@ -89,7 +89,7 @@ async fn what_zabbix_says_is_known_after_one_poll_and_the_next_tells_nothing() {
 
         let open = tables.status.open_problems().await.unwrap();
         assert_eq!(open.len(), recorded_events("problem.get").len());
-        let page = tables.status.snapshot(None, now_ms() / 1_000).await.unwrap().unwrap();
+        let page = tables.status.snapshot(SnapshotScope::All, None, now_ms() / 1_000).await.unwrap().unwrap();
         let seen = page.zabbix.unwrap();
         assert_eq!((seen.failure, seen.problems, seen.version.as_deref()), (None, Some(open.len()), Some("7.0")));
         assert_eq!(seen.server_seen_at, Some(1_795_249_089));

@@ -68,6 +68,32 @@ pub struct SnapshotPage {
     pub cursor: Option<String>,
 }
 
+/// What part of the board a snapshot is of.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum SnapshotScope<'a> {
+    /// All of it.
+    All,
+    /// A host, by its technical name.
+    Host(&'a str),
+    /// A host group, by its full name.
+    Group(&'a str),
+}
+
+impl SnapshotScope<'_> {
+    fn has(self, host: &Host, groups: &[String]) -> bool {
+        match self {
+            Self::All => true,
+            Self::Host(name) => host.host == name,
+            Self::Group(name) => groups.iter().any(|group| group == name),
+        }
+    }
+
+    /// What was resolved does not say where.
+    fn lists(self) -> &'static [&'static str] {
+        if self == Self::All { &LISTS } else { LISTS.split_at(OPEN.len() + 1).0 }
+    }
+}
+
 /// A host of the board's grid.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct KnownHost {
@@ -309,22 +335,29 @@ impl StatusTable {
     }
 
     /// Items of a list, read consistently, after this one.
-    async fn page_of(&self, list: &str, after: Option<String>) -> anyhow::Result<QueryOutput> {
-        let query = self.client.query().table_name(&self.table).consistent_read(true).limit(PAGE_ITEMS);
+    async fn page_of(&self, list: &str, after: Option<String>, limit: Option<i32>) -> anyhow::Result<QueryOutput> {
+        let query = self.client.query().table_name(&self.table).consistent_read(true).set_limit(limit);
         let query = query.key_condition_expression("pk = :pk").expression_attribute_values(":pk", text(list));
         query.set_exclusive_start_key(after.map(|sk| key(list, sk))).send().await.context("query snapshot")
     }
 
-    /// A page of the snapshot, read consistently, from `cursor` on (`None` = the beginning).
+    /// A page of the snapshot, read consistently, from `cursor` on (`None` = the beginning). A part of the board reads all
+    /// of it, a megabyte at a time: 10,000 problems are a dozen.
     ///
     /// # Errors
     /// A cursor that is not one of ours is `Ok(None)`.
-    pub async fn snapshot(&self, cursor: Option<&str>, now: i64) -> anyhow::Result<Option<SnapshotPage>> {
+    pub async fn snapshot(
+        &self,
+        scope: SnapshotScope<'_>,
+        cursor: Option<&str>,
+        now: i64,
+    ) -> anyhow::Result<Option<SnapshotPage>> {
+        let lists = scope.lists();
         let (mut list, mut after) = match cursor {
             None => (0, None),
             Some(cursor) => {
                 let Some((list, after)) = cursor.split_once(':') else { return Ok(None) };
-                let Some(list) = LISTS.iter().position(|name| *name == list) else { return Ok(None) };
+                let Some(list) = lists.iter().position(|name| *name == list) else { return Ok(None) };
                 if after.len() > MAX_SORT_KEY_BYTES {
                     return Ok(None);
                 }
@@ -337,24 +370,27 @@ impl StatusTable {
         }
         let (mut bytes, mut last) = (0, String::new());
         // most boards are one page: the beginnings of all lists at once
-        let first = if cursor.is_none() { &LISTS[..] } else { &[] };
-        let mut first = try_join_all(first.iter().map(|list| self.page_of(list, None))).await?.into_iter();
-        while list < LISTS.len() {
+        let first = if cursor.is_none() { lists } else { &[] };
+        let limit = (scope == SnapshotScope::All).then_some(PAGE_ITEMS);
+        let page_of = |list, after| self.page_of(list, after, limit);
+        let mut first = try_join_all(first.iter().map(|list| page_of(list, None))).await?.into_iter();
+        while let Some(&name) = lists.get(list) {
             let answer = match after.take() {
-                Some(after) => self.page_of(LISTS[list], Some(after)).await?,
+                Some(after) => page_of(name, Some(after)).await?,
                 None => match first.next() {
                     Some(answer) => answer,
-                    None => self.page_of(LISTS[list], None).await?,
+                    None => page_of(name, None).await?,
                 },
             };
             for item in answer.items() {
                 let body = get_text(item, "body")?;
                 if bytes > 0 && bytes + body.len() > PAGE_BYTES {
-                    page.cursor = Some(format!("{}:{last}", LISTS[list]));
+                    page.cursor = Some(format!("{name}:{last}"));
                     return Ok(Some(page));
                 }
-                bytes += body.len() + 1;
-                page.take(LISTS[list], item, body, now)?;
+                if page.take(scope, name, item, body, now)? {
+                    bytes += body.len() + 1;
+                }
                 get_text(item, "sk")?.clone_into(&mut last);
             }
             if answer.last_evaluated_key.is_some() {
@@ -412,17 +448,33 @@ fn merge(before: Option<&Problem>, message: &StatusChanged) -> (Problem, Merged)
 }
 
 impl SnapshotPage {
-    fn take(&mut self, list: &str, item: &Item, body: &str, now: i64) -> anyhow::Result<()> {
-        match list {
-            list if OPEN.contains(&list) => self.problems.push(serde_json::from_str(body).context("listed problem")?),
-            "hosts" => self.hosts.push(known_host(item)?),
-            // TTL removes items late
-            _ if get_number::<i64>(item, "ttl")? >= now => {
-                self.recent.push(serde_json::from_str(body).context("recently resolved problem")?);
-            }
-            _ => {}
+    /// Whether it belongs here.
+    fn take(
+        &mut self,
+        scope: SnapshotScope<'_>,
+        list: &str,
+        item: &Item,
+        body: &str,
+        now: i64,
+    ) -> anyhow::Result<bool> {
+        if OPEN.contains(&list) {
+            let problem: ProblemView = serde_json::from_str(body).context("listed problem")?;
+            let is_in = scope.has(&problem.host, &problem.groups);
+            self.problems.extend(is_in.then_some(problem));
+            return Ok(is_in);
         }
-        Ok(())
+        if list == "hosts" {
+            let host = known_host(item)?;
+            let is_in = scope.has(&host.host, &host.groups);
+            self.hosts.extend(is_in.then_some(host));
+            return Ok(is_in);
+        }
+        // TTL removes items late
+        let is_recent = get_number::<i64>(item, "ttl")? >= now;
+        if is_recent {
+            self.recent.push(serde_json::from_str(body).context("recently resolved problem")?);
+        }
+        Ok(is_recent)
     }
 }
 

@@ -139,7 +139,7 @@ mod tests {
     use signalbox_messages::Host;
 
     use super::*;
-    use crate::testing::Tables;
+    use crate::{SnapshotScope, testing::Tables};
 
     /// Would fail if the end were not looked at, or the holder could not renew.
     #[tokio::test]
@@ -164,7 +164,7 @@ mod tests {
         assert!(status.note_zabbix_seen(&seen(2)).await.unwrap());
         assert!(!status.note_zabbix_seen(&seen(1)).await.unwrap());
         assert!(status.note_zabbix_seen(&seen(2)).await.unwrap(), "a repetition may be what was not published yet");
-        assert_eq!(status.snapshot(None, 0).await.unwrap().unwrap().zabbix, Some(seen(2)));
+        assert_eq!(status.snapshot(SnapshotScope::All, None, 0).await.unwrap().unwrap().zabbix, Some(seen(2)));
         assert_eq!(status.event_cursor().await.unwrap(), None);
         status.set_event_cursor(7).await.unwrap();
         assert_eq!(status.event_cursor().await.unwrap(), Some(7));
@@ -191,7 +191,7 @@ mod tests {
         status.apply(&message, 0).await.unwrap();
         let known = status.hosts().await.unwrap().remove("7").unwrap();
         assert_eq!((known.host.name.as_str(), known.state), ("Web 01, renamed", state));
-        assert_eq!(status.snapshot(None, 0).await.unwrap().unwrap().hosts.len(), 1);
+        assert_eq!(status.snapshot(SnapshotScope::All, None, 0).await.unwrap().unwrap().hosts.len(), 1);
         let open = status.open_problems().await.unwrap();
         assert_eq!(open[&message.event_id].view.name, message.detail.name);
     }

@@ -120,6 +120,7 @@ impl Cloud {
             channels: self.channels.clone(),
             tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
             subscription_tokens: None,
+            tickets: signalbox_auth::TicketKey::new("example-ticket-secret"),
             allow_anonymous: false,
         });
         let connect: Route = Arc::new(move |e| {
