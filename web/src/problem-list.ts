@@ -13,6 +13,10 @@ export interface Item {
   /** Cannot be evaluated at present: the trigger has an open internal entry. */
   unevaluable: boolean;
   mark: { kind: "new" | "changed" | "resolved"; atMs: number } | undefined;
+  /** What became of an action that was sent from here. */
+  act: { word: string; sentence: string; bad: boolean } | undefined;
+  /** The viewer may act on it. */
+  mayAct: boolean;
 }
 
 interface Row {
@@ -46,12 +50,14 @@ export class ProblemList {
    * @param scroller scrolls the list on wide screens; on narrow ones the page does
    * @param serverNow the server's time in unix seconds
    * @param invalidate called when the list wants to be drawn again with the next frame
+   * @param onAct the viewer wants to act on the problem
    */
   constructor(
     private readonly list: HTMLOListElement,
     private readonly scroller: HTMLElement,
     private readonly serverNow: () => number,
     private readonly invalidate: () => void,
+    private readonly onAct: (eventId: string) => void,
   ) {
     list.before(this.ruler);
     this.sizes = new ResizeObserver(() => this.measure());
@@ -68,7 +74,9 @@ export class ProblemList {
     list.addEventListener("click", (event) => {
       const target = event.target as Element;
       const id = target.closest("li")?.dataset["eventId"];
-      if (id !== undefined && target.closest("button.row") !== null) this.toggle(id);
+      if (id === undefined) return;
+      if (target.closest("button.row") !== null) this.toggle(id);
+      else if (target.closest("[data-act]") !== null) this.onAct(id);
     });
   }
 
@@ -144,6 +152,11 @@ export class ProblemList {
     this.reveal(this.indexes.get(this.active) ?? 0);
     this.layOut();
     this.rows.get(this.active)?.button.focus({ preventScroll: true });
+  }
+
+  /** Event id of the row with the focus, or of the one whose details are open. */
+  get current(): string | undefined {
+    return this.focusedId() ?? this.expanded;
   }
 
   get length(): number {
@@ -269,7 +282,7 @@ export class ProblemList {
     setAttribute(li, "aria-setsize", String(this.items.length));
     setAttribute(button, "tabindex", this.active === problem.event_id ? "0" : "-1");
     setAttribute(button, "aria-expanded", String(expanded));
-    const signature = [problem.version, item.unevaluable, suppressed, item.mark?.kind, item.mark?.atMs, expanded].join();
+    const signature = [problem.version, item.unevaluable, suppressed, item.mark?.kind, item.mark?.atMs, expanded, item.act?.sentence, item.mayAct].join();
     if (row.signature === signature) return;
     row.signature = signature;
     row.openedAt = problem.opened_at;
@@ -304,6 +317,8 @@ export class ProblemList {
       element("span", { class: "groups", title: problem.groups.join(", ") }, problem.groups.join(", ")),
       element("span", { class: "marks" }, ...this.marks(item, suppressed)),
     );
+    // Who stands in the details when they change stays there.
+    const inside = row.details?.contains(document.activeElement) ?? false;
     if (row.details !== undefined) {
       this.sizes.unobserve(row.details);
       row.details.remove();
@@ -311,17 +326,19 @@ export class ProblemList {
     }
     setAttribute(button, "aria-controls", expanded ? `details-${problem.event_id}` : undefined);
     if (expanded) {
-      row.details = details(problem, suppressed, item.unevaluable);
+      row.details = details(item, suppressed);
       li.append(row.details);
       this.sizes.observe(row.details);
     }
+    if (inside) (row.details?.querySelector<HTMLElement>("[data-act]") ?? button).focus({ preventScroll: true });
   }
 
   private marks(item: Item, suppressed: boolean): HTMLElement[] {
-    const { problem, mark } = item;
+    const { problem, mark, act } = item;
     const marks: HTMLElement[] = [];
     const add = (kind: string, text: string, title: string) => marks.push(element("span", { class: `mark ${kind}`, title }, text));
     if (mark !== undefined) add(mark.kind, mark.kind, { new: "Just opened", changed: "Just changed", resolved: "Just resolved" }[mark.kind]);
+    if (act !== undefined) add(act.bad ? "act bad" : "act", act.word, act.sentence);
     if (problem.acknowledged) add("ack", "ack", "Acknowledged");
     if (problem.unmonitored) add("suppressed", "disabled", "Its trigger, its item or its host is disabled: not counted");
     else if (suppressed && problem.maintenance !== undefined) add("suppressed", "maintenance", "Suppressed by a maintenance: not counted");
@@ -332,7 +349,7 @@ export class ProblemList {
   }
 }
 
-function details(problem: Problem, suppressed: boolean, unevaluable: boolean): HTMLElement {
+function details({ problem, unevaluable, act, mayAct }: Item, suppressed: boolean): HTMLElement {
   const facts = element("dl", {});
   const fact = (name: string, ...value: (Node | string)[]) =>
     facts.append(element("div", {}, element("dt", {}, name), element("dd", {}, ...value)));
@@ -370,5 +387,13 @@ function details(problem: Problem, suppressed: boolean, unevaluable: boolean): H
     fact("Link", element("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, link));
   }
   fact("Event id", problem.event_id);
-  return element("div", { class: "details", id: `details-${problem.event_id}`, "data-testid": "details" }, facts);
+  const acting =
+    (mayAct || act !== undefined) &&
+    element(
+      "div",
+      { class: "acting" },
+      mayAct && element("button", { type: "button", class: "tool primary", "data-act": "", "aria-haspopup": "dialog" }, "Act …"),
+      act !== undefined && element("span", { class: act.bad ? "act-status bad" : "act-status", "data-testid": "act-status" }, act.sentence),
+    );
+  return element("div", { class: "details", id: `details-${problem.event_id}`, "data-testid": "details" }, facts, acting);
 }
