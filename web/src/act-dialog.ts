@@ -31,7 +31,7 @@ export class ActDialog {
     const cancel = element("button", { type: "button", class: "tool" }, "Cancel");
     const form = element(
       "form",
-      { method: "dialog", class: "act" },
+      { method: "dialog", class: "act-form" },
       element("h2", { id: "act-title" }, problem.name),
       element("p", { class: "hint" }, `${problem.host.name} · ${severityName(problem.severity)}${problem.acknowledged ? " · acknowledged" : ""}`),
       element("label", { class: "check" }, acknowledge, problem.acknowledged ? "Take the acknowledgement back" : "Acknowledge"),

@@ -19,10 +19,10 @@ export function formatAvailability(fraction: number): string {
   return `${(Math.floor(fraction * 100_000 + 1e-6) / 1000).toFixed(3)} %`;
 }
 
-/** A median with the 90th percentile: `3m 10s (90 %: 12m 04s)`; a dash for none. */
-export function formatDurations({ count, median_seconds: median, p90_seconds: p90 }: Durations): string {
-  if (count === 0 || median === undefined) return "–";
-  return `${formatDuration(median)}${p90 === undefined || count === 1 ? "" : ` (90 %: ${formatDuration(p90)})`}`;
+/** The median, and the 90th percentile where there is more than one: `["3m 10s", "90 %: 12m 04s"]`; a dash for none. */
+export function formatDurations({ count, median_seconds: median, p90_seconds: p90 }: Durations): [string, string] {
+  if (count === 0 || median === undefined) return ["–", ""];
+  return [formatDuration(median), p90 === undefined || count === 1 ? "" : `90 %: ${formatDuration(p90)}`];
 }
 
 /** The window of a view at `now`; unix seconds. */
@@ -75,7 +75,7 @@ export class AvailabilityReport {
     ...(Object.keys(WINDOWS) as Window[]).map((name) => element("option", { value: name }, `Last ${WINDOW_NAMES[name]}`)),
     element("option", { value: "custom" }, "From … to …"),
   );
-  private readonly from = element("input", { type: "datetime-local" });
+  private readonly from = element("input", { type: "datetime-local", "data-testid": "report-from" });
   private readonly to = element("input", { type: "datetime-local" });
   private readonly least = element(
     "select",
@@ -102,7 +102,7 @@ export class AvailabilityReport {
         "tr",
         {},
         this.key,
-        ...["Availability", "Down for", "Problems", "Until acknowledged", "Until recovered"].map((name) => element("th", { scope: "col", class: name === "Problems" ? "wide" : undefined }, name)),
+        ...["Availability", "Down for", "Problems", "Acknow\u00ADledged in", "Recovered in"].map((name) => element("th", { scope: "col", class: name === "Problems" ? "wide" : undefined }, name)),
       ),
     ),
     this.rows,
@@ -280,7 +280,11 @@ export class AvailabilityReport {
     const to = Number(asked.availability["to"]);
     const window = `${localDateTime(from)} to ${localDateTime(to)}`;
     if (count === 0) this.tell(`Nothing to report on: in the record is no problem of any such ${{ host: "host", group: "host group", tag: "tag" }[view.by]}.`, "empty");
-    else this.tell(`${count}${this.cursor === undefined ? "" : " worst"} of what ever had a problem, ${window}.`, undefined);
+    else {
+      const names = { host: ["host", "hosts"], group: ["host group", "host groups"], tag: [`value of ${view.tag.trim()}`, `values of ${view.tag.trim()}`] }[view.by];
+      const some = this.cursor === undefined ? `${count} ${names[count === 1 ? 0 : 1]} that ever had a problem` : `The worst ${count} ${names[1]}`;
+      this.tell(`${some}, ${window}.`, undefined);
+    }
   }
 
   private draw({ key, down_seconds: down, availability }: AvailabilityRow): HTMLTableRowElement {
@@ -309,8 +313,10 @@ export class AvailabilityReport {
     }
     const response = this.responses.get(row.dataset["key"] ?? "");
     setText(problems, String(response?.problems ?? 0));
-    setText(acknowledge, response === undefined ? "–" : formatDurations(response.acknowledge));
-    setText(recover, response === undefined ? "–" : formatDurations(response.recover));
+    for (const [cell, durations] of [[acknowledge, response?.acknowledge], [recover, response?.recover]] as const) {
+      const [median, most] = durations === undefined ? ["–", ""] : formatDurations(durations);
+      cell.replaceChildren(median, element("small", {}, most));
+    }
   }
 
   private async download(): Promise<void> {

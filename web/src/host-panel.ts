@@ -34,8 +34,8 @@ export class HostPanel {
         element("div", { class: "subject-tools" }, this.past, this.report, this.close),
       ),
       this.facts,
-      this.found,
       this.groups,
+      this.found,
       this.below,
     );
   }

@@ -115,8 +115,14 @@ painted.port1.onmessage = () => {
 const list = new ProblemList(byId<HTMLOListElement>("rows"), byId("problem-scroller"), serverNow, () => draw("layout"), openAct);
 const grid = new HostGrid(
   byId("host-groups"),
-  (host) => setFilter({ ...filter, host: filter.host === host ? "" : host }),
-  (group) => setFilter({ ...filter, group: filter.group === group ? "" : group }),
+  (host) => {
+    setFilter({ ...filter, host: filter.host === host ? "" : host });
+    revealSubject();
+  },
+  (group) => {
+    setFilter({ ...filter, group: filter.group === group ? "" : group });
+    revealSubject();
+  },
 );
 const panel = new HostPanel(byId("subject"), {
   all: () => {
@@ -615,6 +621,13 @@ function tellAct(eventId: string): void {
   const status = acts.statusOf(eventId);
   if (status !== undefined) notice(`${store.open.get(eventId)?.name ?? `Problem ${eventId}`}: ${status.sentence}`);
   draw("state");
+}
+
+/** On a phone the grid is long, and the panel of the chosen host above it. */
+function revealSubject(): void {
+  flush();
+  const subject = byId("subject");
+  if (!subject.hidden && subject.getBoundingClientRect().top < 0) subject.scrollIntoView({ block: "start" });
 }
 
 /** From the filter into the list, as filtered: what was typed last may not be drawn yet. */

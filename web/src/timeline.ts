@@ -66,14 +66,22 @@ export function describeLane(lane: readonly Stretch[], from: number, to: number)
   return `Of ${window}: ${parts.join(", ")}.`;
 }
 
-/** Marks of the time axis: five, with the date where the window is longer than a day. Unix seconds in, words out. */
-export function axis(from: number, to: number): string[] {
+/** Marks of the time axis at round local times: every 4 h of a day, every day of a week, every 5 days of more. `share` is 0 to 1 of the window. */
+export function axis(from: number, to: number): { share: number; word: string }[] {
   const short = new Intl.DateTimeFormat(undefined, { day: "numeric", month: "short" });
-  const marks = [0, 0.25, 0.5, 0.75].map((share) => {
-    const at = from + (to - from) * share;
-    return to - from > 86_400 ? short.format(at * 1000) : clockTime(at * 1000).slice(0, 5);
-  });
-  return [...marks, "now"];
+  const hours = to - from <= 86_400;
+  const days = to - from <= 7 * 86_400 ? 1 : 5;
+  const at = new Date(from * 1000);
+  if (hours) at.setHours(Math.ceil((at.getHours() + 0.001) / 4) * 4, 0, 0, 0);
+  else at.setHours(24, 0, 0, 0);
+  const marks: { share: number; word: string }[] = [];
+  // By the calendar, so that a day with a change of the clocks stays one day.
+  for (; at.getTime() < to * 1000; hours ? at.setHours(at.getHours() + 4) : at.setDate(at.getDate() + days)) {
+    const share = (at.getTime() / 1000 - from) / (to - from);
+    // Words too near to an end would stand over it, or over "now".
+    if (share >= 0.04 && share <= 0.9) marks.push({ share, word: hours ? clockTime(at.getTime()).slice(0, 5) : short.format(at) });
+  }
+  return marks;
 }
 
 let patterns = 0;
@@ -172,7 +180,13 @@ export class Timeline {
       if (stretch.planned) group.append(svgElement("rect", { ...place, fill: `url(#${hatch})` }));
       svg.append(group);
     }
-    const scale = element("p", { class: "lane-scale", "aria-hidden": "true" }, ...axis(from, to).map((mark) => element("span", {}, mark)));
+    const scale = element("p", { class: "lane-scale", "aria-hidden": "true" });
+    for (const { share: place, word } of axis(from, to)) {
+      const mark = element("span", {}, word);
+      mark.style.left = `${(place * 100).toFixed(2)}%`;
+      scale.append(mark);
+    }
+    scale.append(element("span", {}, "now"));
     const used = SEVERITIES.filter((severity) => lane.some((stretch) => stretch.severity === severity));
     const legend = element(
       "p",
