@@ -86,18 +86,31 @@ function draw(part: keyof typeof dirty): void {
   frame ??= requestAnimationFrame(flush);
 }
 let hiddenTimer: ReturnType<typeof setTimeout> | undefined;
+/** With thousands of problems, drawing takes a frame: so many times as long is left to scrolling and typing before it is done again. */
+const REST = 3;
+/** The state is not drawn before this; `performance.now()`. */
+let stateFrom = 0;
+let stateTimer: ReturnType<typeof setTimeout> | undefined;
 
 function flush(): void {
   if (frame !== undefined) cancelAnimationFrame(frame);
   if (hiddenTimer !== undefined) clearTimeout(hiddenTimer);
   frame = undefined;
   hiddenTimer = undefined;
-  const { state, layout, connection: connectionChanged } = dirty;
-  dirty.state = dirty.layout = dirty.connection = false;
-  if (state) drawState();
-  else if (layout) list.layOut();
+  const { layout, connection: connectionChanged } = dirty;
+  const begun = performance.now();
+  const state = dirty.state && begun >= stateFrom;
+  if (dirty.state && !state) stateTimer ??= setTimeout(() => draw("state"), stateFrom - begun);
+  else dirty.state = false;
+  dirty.layout = dirty.connection = false;
+  if (state) {
+    if (stateTimer !== undefined) clearTimeout(stateTimer);
+    stateTimer = undefined;
+    drawState();
+    stateFrom = performance.now() + REST * (performance.now() - begun);
+  } else if (layout) list.layOut();
   if (state || connectionChanged) drawConnection();
-  if (unpainted.length > 0) {
+  if (unpainted.length > 0 && !dirty.state) {
     if (document.hidden) unpainted = [];
     // A message posted within the frame is delivered once it has been painted.
     else painted.port2.postMessage(null);
@@ -283,13 +296,12 @@ function hostNamed(name: string) {
   return undefined;
 }
 
+const groupOrder = new Intl.Collator(undefined, { numeric: true, sensitivity: "base" });
 function drawGroups(): void {
   const select = byId<HTMLSelectElement>("group");
-  const names = new Set<string>();
-  for (const host of store.hosts.values()) for (const group of host.groups) names.add(group);
-  for (const problem of store.open.values()) for (const group of problem.groups) names.add(group);
+  const names = new Set(store.groups);
   if (filter.group !== "") names.add(filter.group);
-  const sorted = [...names].sort((a, b) => a.localeCompare(b));
+  const sorted = [...names].sort(groupOrder.compare);
   const signature = sorted.join("\n");
   if (select.dataset["signature"] !== signature) {
     select.dataset["signature"] = signature;
@@ -570,6 +582,8 @@ function go(nextFilter: Filter, nextView: View, remember: "push" | "replace"): v
   const changed = search !== viewToSearch(view, filterToSearch(filter, location.search));
   filter = nextFilter;
   view = nextView;
+  // Who asked for it does not wait.
+  stateFrom = 0;
   if (changed) {
     if (remember === "push") history.pushState(null, "", location.pathname + search);
     else history.replaceState(null, "", location.pathname + search);

@@ -28,7 +28,7 @@ interface Row {
   signature: string;
 }
 
-const OVERSCAN = 6;
+const OVERSCAN = 4;
 
 /**
  * The problem list. Only the rows in sight exist in the document (and the focused one, so that focus survives scrolling);
@@ -36,7 +36,8 @@ const OVERSCAN = 6;
  */
 export class ProblemList {
   private items: readonly Item[] = [];
-  private indexes = new Map<string, number>();
+  /** Where ids were found last. */
+  private readonly found = new Map<string, number>();
   private readonly rows = new Map<string, Row>();
   private active: string | undefined;
   private expanded: string | undefined;
@@ -83,16 +84,26 @@ export class ProblemList {
   show(items: readonly Item[]): void {
     const anchor = this.anchor();
     const focused = this.focusedId();
-    const place = focused === undefined ? undefined : this.indexes.get(focused);
+    const place = focused === undefined ? undefined : this.indexOf(focused);
     this.items = items;
-    this.indexes = new Map(items.map((item, index) => [item.problem.event_id, index]));
-    if (this.expanded !== undefined && !this.indexes.has(this.expanded)) this.expanded = undefined;
+    if (this.expanded !== undefined && this.indexOf(this.expanded) === undefined) this.expanded = undefined;
     // Who is not in the list enters it at the top, or at the open details.
-    if (focused === undefined || this.active === undefined || !this.indexes.has(this.active)) this.active = this.expanded ?? items[0]?.problem.event_id;
+    if (focused === undefined || this.active === undefined || this.indexOf(this.active) === undefined) this.active = this.expanded ?? items[0]?.problem.event_id;
     this.layOut();
     if (anchor !== undefined) this.keep(anchor);
     // The row with the focus is gone: whoever walks through the list goes on at the same place.
-    if (focused !== undefined && place !== undefined && !this.indexes.has(focused)) this.focus(place);
+    if (focused !== undefined && place !== undefined && this.indexOf(focused) === undefined) this.focus(place);
+  }
+
+  /** Few ids are ever looked for, and mostly stay where they were: a map of all rows would cost more with each change than it gives. */
+  private indexOf(id: string): number | undefined {
+    const known = this.found.get(id);
+    if (known !== undefined && this.items[known]?.problem.event_id === id) return known;
+    const index = this.items.findIndex((item) => item.problem.event_id === id);
+    if (this.found.size > 20) this.found.clear();
+    if (index < 0) return undefined;
+    this.found.set(id, index);
+    return index;
   }
 
   private focusedId(): string | undefined {
@@ -110,7 +121,7 @@ export class ProblemList {
     const wanted = new Set<string>();
     const elements: Element[] = [];
     const focused = this.focusedId();
-    const kept = focused === undefined ? -1 : (this.indexes.get(focused) ?? -1);
+    const kept = focused === undefined ? -1 : (this.indexOf(focused) ?? -1);
     const indexes: number[] = [];
     if (kept >= 0 && kept < first) indexes.push(kept);
     for (let index = first; index <= last; index += 1) indexes.push(index);
@@ -141,7 +152,7 @@ export class ProblemList {
   /** Moves the focus by `step` rows, or to the current row if the focus was elsewhere. */
   move(step: number): void {
     const inside = this.list.contains(document.activeElement);
-    const index = this.active === undefined ? 0 : (this.indexes.get(this.active) ?? 0);
+    const index = this.active === undefined ? 0 : (this.indexOf(this.active) ?? 0);
     this.focus(inside ? index + step : index);
   }
 
@@ -149,7 +160,7 @@ export class ProblemList {
     const item = this.items[Math.max(0, Math.min(this.items.length - 1, index))];
     if (item === undefined) return;
     this.active = item.problem.event_id;
-    this.reveal(this.indexes.get(this.active) ?? 0);
+    this.reveal(this.indexOf(this.active) ?? 0);
     this.layOut();
     this.rows.get(this.active)?.button.focus({ preventScroll: true });
   }
@@ -184,7 +195,7 @@ export class ProblemList {
   }
 
   private expandedIndex(): number {
-    return this.expanded === undefined ? -1 : (this.indexes.get(this.expanded) ?? -1);
+    return this.expanded === undefined ? -1 : (this.indexOf(this.expanded) ?? -1);
   }
 
   private measure(): void {
@@ -243,11 +254,11 @@ export class ProblemList {
     const item = this.items[Math.ceil(top / this.rowHeight)];
     if (item === undefined) return undefined;
     const id = item.problem.event_id;
-    return { id, top: this.top(this.indexes.get(id) ?? 0) };
+    return { id, top: this.top(this.indexOf(id) ?? 0) };
   }
 
   private keep(anchor: { id: string; top: number }): void {
-    const index = this.indexes.get(anchor.id);
+    const index = this.indexOf(anchor.id);
     if (index === undefined) return;
     const moved = this.top(index) - anchor.top;
     if (moved === 0) return;

@@ -217,3 +217,12 @@ test("the order is that of a sort, whatever has happened", () => {
   expect(store.ordered.length).toBeGreaterThan(20);
   expect(store.ordered).toEqual([...store.open.values()].sort(byUrgency));
 });
+
+test("groups are those of hosts and problems, and a snapshot forgets those that nothing is in", () => {
+  const store = new Store();
+  store.applyPublication(problem({ groups: ["P"] }), NOW);
+  store.applyHost(host({ id: "2", groups: ["H"] }), 1);
+  expect([...store.groups]).toEqual(["P", "H"]);
+  store.applySnapshot({ ...empty, hosts: [host({ groups: ["S"] })] }, store.beginSnapshot(), NOW);
+  expect([...store.groups]).toEqual(["S"]);
+});

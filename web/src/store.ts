@@ -43,6 +43,7 @@ export class Store {
   mayAct = false;
   private readonly seen = new Map<string, Seen>();
   private readonly sorted: Problem[] = [];
+  private readonly groupNames = new Set<string>();
   /** By host id: when the poll was that told of it last, and with which publication. */
   private readonly polled = new Map<string, { atMs: number; sequence: number }>();
   private sequence = 0;
@@ -61,6 +62,11 @@ export class Store {
     return this.sorted;
   }
 
+  /** Host groups that a host or a problem has been in since the last snapshot. */
+  get groups(): ReadonlySet<string> {
+    return this.groupNames;
+  }
+
   /** A host as a poll found it. False if it is known as it was later. */
   applyHost(host: MonitoredHost, atMs: number): boolean {
     this.sequence += 1;
@@ -69,6 +75,7 @@ export class Store {
     this.polled.set(host.id, { atMs, sequence: this.sequence });
     if (host.id !== host.host) this.hosts.delete(host.host);
     this.hosts.set(host.id, host);
+    for (const group of host.groups) this.groupNames.add(group);
     return true;
   }
 
@@ -109,6 +116,8 @@ export class Store {
       seen.goneAt = nowMs;
       changes.push({ kind: "resolved", problem: { ...problem, state: "resolved" } });
     }
+    this.groupNames.clear();
+    for (const { groups } of [...this.hosts.values(), ...this.open.values()]) for (const group of groups) this.groupNames.add(group);
     this.recent = [...snapshot.recent];
     this.forget(nowMs);
     return changes;
@@ -133,6 +142,7 @@ export class Store {
       if (before !== undefined) this.removeOpen(before);
       this.open.set(problem.event_id, problem);
       this.sorted.splice(place(this.sorted, problem), 0, problem);
+      for (const group of problem.groups) this.groupNames.add(group);
       this.addHost(problem);
       return { kind: before === undefined ? "new" : "changed", problem };
     }
