@@ -41,9 +41,9 @@ test("what is not confirmed in 30 s is said to be so, once, and a late update se
   const acts = new Acts();
   acts.begin("7", 3, 0);
   acts.passed("7", 1000);
-  expect(acts.tick(1000 + CONFIRM_MS - 1)).toBe(false);
-  expect(acts.tick(1000 + CONFIRM_MS)).toBe(true);
-  expect(acts.tick(1000 + CONFIRM_MS + 1)).toBe(false);
+  expect(acts.tick(1000 + CONFIRM_MS - 1)).toEqual([]);
+  expect(acts.tick(1000 + CONFIRM_MS)).toEqual(["7"]);
+  expect(acts.tick(1000 + CONFIRM_MS + 1)).toEqual([]);
   expect(acts.statusOf("7")).toMatchObject({ sentence: "Zabbix has not confirmed yet.", bad: true });
   acts.updated("7", 4);
   expect(acts.statusOf("7")).toBeUndefined();
@@ -57,7 +57,7 @@ test("a refusal is shown with its reason, to whoever had sent the action", () =>
   acts.passed("7", 1);
   expect(acts.refused("7", "manual closing is not allowed", 2)).toBe(true);
   expect(acts.statusOf("7")).toMatchObject({ sentence: "Zabbix refused: manual closing is not allowed", bad: true });
-  expect(acts.tick(1e9)).toBe(false);
+  expect(acts.tick(1e9)).toEqual([]);
 });
 
 test("what the server did not take is shown with its reason until it is tried again", () => {

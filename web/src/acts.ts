@@ -77,16 +77,15 @@ export class Acts {
     return sent !== undefined && version > sent.version && this.byEvent.delete(eventId);
   }
 
-  /** Lets time pass; true if something is to be drawn again. */
-  tick(nowMs: number): boolean {
-    let changed = false;
-    for (const sent of this.byEvent.values()) {
-      if (sent.step === "sent" && nowMs - sent.atMs >= CONFIRM_MS) {
-        sent.step = "unconfirmed";
-        changed = true;
-      }
+  /** Lets time pass; returns the problems whose action has now waited too long. */
+  tick(nowMs: number): string[] {
+    const overdue: string[] = [];
+    for (const [eventId, sent] of this.byEvent) {
+      if (sent.step !== "sent" || nowMs - sent.atMs < CONFIRM_MS) continue;
+      sent.step = "unconfirmed";
+      overdue.push(eventId);
     }
-    return changed;
+    return overdue;
   }
 
   /** What is to be said at the problem: a word for its row and a sentence for its details. */

@@ -159,10 +159,23 @@ export class AvailabilityReport {
 
   /** Shows the view; asks the server only when it is another one than shown. */
   show(view: View, scope: Scope): void {
-    this.view = view;
     this.within = scope;
+    // The board is drawn again with each event: what somebody is about to enter stays.
+    if (JSON.stringify(view) !== JSON.stringify(this.view)) this.fill(view);
+    this.view = view;
+    const narrowed = [scope.group === "" ? "" : `group ${scope.group}`, scope.host === "" ? "" : `host ${scope.host}`].filter((part) => part !== "").join(", ");
+    this.scope.hidden = narrowed === "";
+    setText(this.scope, `Only ${narrowed}  ✕`);
+    setAttribute(this.scope, "aria-label", `Only ${narrowed}: report on all again`);
+    const wanted = JSON.stringify(queries(view, scope, 0) ?? "");
+    if (wanted === this.shown) return;
+    this.shown = wanted;
+    void this.load();
+  }
+
+  private fill(view: View): void {
     this.by.value = view.by;
-    if (document.activeElement !== this.tag) this.tag.value = view.tag;
+    this.tag.value = view.tag;
     this.tagField.hidden = view.by !== "tag";
     this.window.value = view.window;
     this.fromField.hidden = this.toField.hidden = view.window !== "custom";
@@ -170,15 +183,7 @@ export class AvailabilityReport {
     if (view.to !== undefined) this.to.value = localField(view.to);
     this.least.value = String(view.least);
     this.maintenance.value = view.includeMaintenance ? "include" : "exclude";
-    const narrowed = [scope.group === "" ? "" : `group ${scope.group}`, scope.host === "" ? "" : `host ${scope.host}`].filter((part) => part !== "").join(", ");
-    this.scope.hidden = narrowed === "";
-    setText(this.scope, `Only ${narrowed}  ✕`);
-    setAttribute(this.scope, "aria-label", `Only ${narrowed}: report on all again`);
     setText(this.key, { host: "Host", group: "Host group", tag: view.tag.trim() || "Tag" }[view.by]);
-    const wanted = JSON.stringify(queries(view, scope, 0) ?? "");
-    if (wanted === this.shown) return;
-    this.shown = wanted;
-    void this.load();
   }
 
   /** Forgets what it shows; it is asked for again when it is opened again. */
@@ -223,6 +228,7 @@ export class AvailabilityReport {
     this.abort?.abort();
     const { view } = this;
     if (view === undefined) return;
+    this.shown = JSON.stringify(queries(view, this.within, 0) ?? "");
     this.cursor = undefined;
     this.more.hidden = true;
     this.rows.replaceChildren();

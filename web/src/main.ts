@@ -236,7 +236,8 @@ function drawEmpty(isEmpty: boolean, hidden: number): void {
   if (!isEmpty) return;
   let kind = "calm";
   let [title, hint] = ["No open problems", "All hosts are well. New problems appear here by themselves."];
-  if (!isCalm() && loaded) {
+  if (loaded && connection.phase === "connecting") [kind, title, hint] = ["loading", "Loading the current state", "Subscribing …"];
+  else if (loaded && !isCalm()) {
     kind = "unsure";
     title = "No problems are known here";
     hint =
@@ -393,7 +394,8 @@ function drawZabbix(): void {
 
 /** Says something that is not a change of the board. */
 function notice(text: string): void {
-  setText(byId("notice"), text);
+  // Put there anew, so that the same words are said again.
+  byId("notice").replaceChildren(text);
 }
 
 let icon = "";
@@ -431,7 +433,7 @@ function tick(): void {
   if (Date.now() - tickedMs > SLEPT_MS && heardSince !== undefined) heardSince = serverNowMs();
   tickedMs = Date.now();
   drawZabbix();
-  if (acts.tick(Date.now())) draw("state");
+  acts.tick(Date.now()).forEach(tellAct);
   setText(byId("clock"), clockTime(Date.now()));
   setText(byId("last-event"), lastEventMs === undefined ? "–" : `${formatDuration((serverNowMs() - lastEventMs) / 1000)} ago`);
   list.tick();
@@ -734,6 +736,7 @@ function onKey(event: KeyboardEvent, text: HTMLInputElement, help: HTMLDialogEle
     return;
   }
   if (target instanceof HTMLSelectElement || target instanceof HTMLTextAreaElement || (target instanceof HTMLInputElement && target.type !== "checkbox")) return;
+  if (document.body.dataset["page"] === "availability" && event.key !== "?") return;
   const inList = target.closest(".rows") !== null;
   const handled = {
     "/": () => {

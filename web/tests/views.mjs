@@ -235,6 +235,11 @@ try {
     await page.getByTestId("report-from").fill("2031-01-01T00:00");
     await page.getByTestId("report-from").blur();
     await page.getByTestId("report-status").getByText("before").waitFor();
+    // What is being entered survives an event on the board.
+    await page.evaluate(() => (document.querySelector("[data-testid=report-from]").value = ""));
+    fake.publish(makeProblem());
+    await page.waitForTimeout(400);
+    equal(await page.getByTestId("report-from").inputValue(), "");
   });
   await check("the board is one key away, and back is the report", async () => {
     await page.getByTestId("to-availability").click();
