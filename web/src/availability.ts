@@ -102,7 +102,7 @@ export class AvailabilityReport {
         "tr",
         {},
         this.key,
-        ...["Availability", "Down for", "Problems", "Acknow\u00ADledged in", "Recovered in"].map((name) => element("th", { scope: "col", class: name === "Problems" ? "wide" : undefined }, name)),
+        ...["Availability", "Down for", "Problems", "Acknow\u00ADledged in", "Recov\u00ADered in"].map((name) => element("th", { scope: "col", class: name === "Problems" ? "wide" : undefined }, name)),
       ),
     ),
     this.rows,

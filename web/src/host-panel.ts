@@ -2,6 +2,15 @@ import { element, setAttribute, setText } from "./dom";
 import { conditions, describeHosts, type HostCount, type HostSum } from "./host-grid";
 import type { MonitoredHost } from "./problem";
 
+/** A host's problems in words: `3 open, 1 suppressed`. */
+export function describeCount(count: HostCount | undefined): string {
+  const { open, suppressed, unknown } = count ?? { open: 0, suppressed: 0, unknown: 0 };
+  const words = [open === 0 ? "no open problem" : `${open} open`];
+  if (suppressed > 0) words.push(`${suppressed} suppressed`);
+  if (unknown > 0) words.push(`${unknown} cannot be evaluated`);
+  return words.join(", ");
+}
+
 /** What stands above the problems of one host or one group: how it is, where it belongs, and its past. */
 export class HostPanel {
   private readonly title = element("h2", { id: "subject-title" });
@@ -42,11 +51,8 @@ export class HostPanel {
 
   /** A host, by its technical name where the board does not know it. */
   showHost(name: string, host: MonitoredHost | undefined, count: HostCount | undefined, timeline: HTMLElement | undefined, reports: boolean): void {
-    const words = [`${count?.open ?? 0} open`];
-    if ((count?.suppressed ?? 0) > 0) words.push(`${count?.suppressed} suppressed`);
-    if ((count?.unknown ?? 0) > 0) words.push(`${count?.unknown} cannot be evaluated`);
     const found = host === undefined ? ["not known here: it has had no problem, or its name is another"] : conditions(host.state);
-    this.draw("Host", host?.name ?? name, host === undefined || host.name === name ? "" : name, words.join(", "), found, host?.groups ?? [], reports);
+    this.draw("Host", host?.name ?? name, host === undefined || host.name === name ? "" : name, describeCount(count), found, host?.groups ?? [], reports);
     this.past.hidden = !reports;
     setAttribute(this.past, "aria-expanded", String(timeline !== undefined));
     this.below.hidden = timeline === undefined;

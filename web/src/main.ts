@@ -621,7 +621,8 @@ async function sendAct(act: Act, problem: Problem): Promise<void> {
   acts.begin(eventId, store.open.get(eventId)?.version ?? problem.version, Date.now());
   draw("state");
   try {
-    if (rpc === undefined) throw new Error("the board is not connected");
+    // centrifuge-js would keep it for a connection to come: by then somebody else may have acted.
+    if (rpc === undefined || connection.phase !== "live") throw new Error("the board is not connected.");
     await rpc("status.act", act);
     acts.passed(eventId, Date.now());
   } catch (error) {

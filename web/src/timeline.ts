@@ -158,7 +158,7 @@ export class Timeline {
 
   private draw(lane: readonly Stretch[], intervals: readonly Interval[], from: number, to: number): Element[] {
     const hatch = `hatch-${(patterns += 1)}`;
-    const svg = svgElement("svg", { class: "lane", role: "img", "aria-label": `${describeLane(lane, from, to)} The table below has the intervals.` });
+    const svg = svgElement("svg", { class: "lane", role: "img", "aria-label": `${describeLane(lane, from, to)}${intervals.length > 0 ? " The table below has the intervals." : ""}` });
     svg.append(
       svgElement(
         "defs",
@@ -209,7 +209,7 @@ function table(intervals: readonly Interval[]): HTMLElement {
       element("td", {}, localDateTime(interval.from)),
       element("td", {}, interval.to === undefined ? "still so" : formatDuration(interval.to - interval.from)),
       element("td", {}, severityName(interval.severity)),
-      element("td", {}, interval.name),
+      element("td", {}, interval.name || `Problem ${interval.event_id}`),
       element("td", {}, flags.join(", ")),
     );
   });
