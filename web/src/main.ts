@@ -13,7 +13,7 @@ import { atLeast, EVERYTHING, filterToSearch, isEverything, matcher, minimumOf, 
 import { countByHost, describeHosts, HostGrid, type HostCount, type HostSum } from "./host-grid";
 import { HostPanel } from "./host-panel";
 import { isSuppressed, type Problem, type ProblemChange, type StatusPublication } from "./problem";
-import { LEAVE_MS, MARK_MS, ProblemList, type Item } from "./problem-list";
+import { LEAVE_MS, MARK_MS, ProblemList } from "./problem-list";
 import { Reports } from "./reports";
 import { isSeverity, SEVERITIES, severityLetter, severityName, type Level, type Severity } from "./severity";
 import { areaPath, describe, openOverTime } from "./sparkline";
@@ -91,6 +91,11 @@ const REST = 3;
 /** The state is not drawn before this; `performance.now()`. */
 let stateFrom = 0;
 let stateTimer: ReturnType<typeof setTimeout> | undefined;
+
+function drawNow(): void {
+  stateFrom = 0;
+  flush();
+}
 
 function flush(): void {
   if (frame !== undefined) cancelAnimationFrame(frame);
@@ -175,7 +180,7 @@ for (const level of [...SEVERITIES, "unknown" as const]) {
 function drawState(): void {
   const now = serverNow();
   const nowMs = Date.now();
-  current = totals(store.open.values(), now);
+  current = totals(store.ordered, now);
   drawCards();
   drawList(now, nowMs);
   drawGroups();
@@ -183,7 +188,7 @@ function drawState(): void {
   const sum = grid.show(store.hosts.values(), counts, filter);
   setText(byId("hosts-count"), loaded ? `${describeHosts(sum)}${isCalm() ? "" : ", as last known"}` : "");
   drawPage(sum, counts);
-  drawSparkline(now);
+  sparklineIsOld = true;
   drawFilter();
 }
 
@@ -204,25 +209,16 @@ function drawList(now: number, nowMs: number): void {
   const unknownTriggers = unevaluable(store.ordered);
   for (const [id, { atMs }] of marks) if (nowMs - atMs >= MARK_MS) marks.delete(id);
   for (const [id, { atMs }] of leaving) if (nowMs - atMs >= LEAVE_MS) leaving.delete(id);
-  const shown: Item[] = [];
-  let open = 0;
-  const going = [...leaving].filter(([id, { problem }]) => !store.open.has(id) && matches(problem)).map(([, gone]) => gone);
-  going.sort((a, b) => place(store.ordered, a.problem) - place(store.ordered, b.problem));
-  const passGone = (index: number) => {
-    for (let next = going[0]; next !== undefined && place(store.ordered, next.problem) <= index; next = going[0]) {
-      shown.push({ problem: next.problem, unevaluable: false, mark: { kind: "resolved", atMs: next.atMs }, act: undefined, mayAct: false });
-      going.shift();
-    }
-  };
-  store.ordered.forEach((problem, index) => {
-    if (going.length > 0) passGone(index);
-    if (!matches(problem)) return;
-    open += 1;
-    const cannot = problem.trigger_id !== undefined && unknownTriggers.has(problem.trigger_id);
-    shown.push({ problem, unevaluable: cannot, mark: marks.get(problem.event_id), act: acts.statusOf(problem.event_id), mayAct: store.mayAct && problem.kind === "problem" });
+  // A copy: the list compares what it shows with what comes next.
+  const shown = isEverything(filter) ? [...store.ordered] : store.ordered.filter(matches);
+  const open = shown.length;
+  for (const [id, { problem }] of leaving) if (!store.open.has(id) && matches(problem)) shown.splice(place(shown, problem), 0, problem);
+  list.show(shown, (problem) => {
+    const { event_id: id, trigger_id: trigger, kind } = problem;
+    const gone = store.open.has(id) ? undefined : leaving.get(id);
+    if (gone !== undefined) return { problem, unevaluable: false, mark: { kind: "resolved", atMs: gone.atMs }, act: undefined, mayAct: false };
+    return { problem, unevaluable: trigger !== undefined && unknownTriggers.has(trigger), mark: marks.get(id), act: acts.statusOf(id), mayAct: store.mayAct && kind === "problem" };
   });
-  passGone(store.ordered.length);
-  list.show(shown);
   const hidden = store.open.size - open;
   setText(byId("problems-count"), loaded ? (hidden > 0 ? `${open} shown, ${hidden} hidden by the filter` : `${open} open`) : "");
   setAttribute(byId("problems-count"), "data-hidden", hidden > 0 ? "" : undefined);
@@ -311,8 +307,11 @@ function drawGroups(): void {
   if (select.value !== filter.group) select.value = filter.group;
 }
 
+/** An hour moves slowly: it is drawn once a second at most. */
+let sparklineIsOld = false;
 function drawSparkline(now: number): void {
-  const series = openOverTime(store.open.values(), store.recent, now);
+  sparklineIsOld = false;
+  const series = openOverTime(store.ordered, store.recent, now);
   const top = Math.max(4, ...series.all) * 1.1;
   setAttribute(byId("spark-all"), "d", areaPath(series.all, top, 300, 60));
   setAttribute(byId("spark-severe"), "d", areaPath(series.severe, top, 300, 60));
@@ -437,6 +436,7 @@ function tick(): void {
   setText(byId("clock"), clockTime(Date.now()));
   setText(byId("last-event"), lastEventMs === undefined ? "–" : `${formatDuration((serverNowMs() - lastEventMs) / 1000)} ago`);
   list.tick();
+  if (sparklineIsOld) drawSparkline(now);
   // A suppression ends by itself, without a message; and the sparkline moves on.
   if (now >= nextSuppressionEnd || Math.floor(now / 30) !== drawnMinute) {
     drawnMinute = Math.floor(now / 30);
@@ -537,6 +537,7 @@ function start(token: string): void {
         if (loaded) show(changes);
         loaded = true;
         nextSuppressionEnd = 0;
+        sparklineIsOld = true;
         tick();
         draw("state");
       },
@@ -584,8 +585,6 @@ function go(nextFilter: Filter, nextView: View, remember: "push" | "replace"): v
   const changed = search !== viewToSearch(view, filterToSearch(filter, location.search));
   filter = nextFilter;
   view = nextView;
-  // Who asked for it does not wait.
-  stateFrom = 0;
   if (changed) {
     if (remember === "push") history.pushState(null, "", location.pathname + search);
     else history.replaceState(null, "", location.pathname + search);
@@ -642,14 +641,14 @@ function tellAct(eventId: string): void {
 
 /** On a phone the grid is long, and the panel of the chosen host above it. */
 function revealSubject(): void {
-  flush();
+  drawNow();
   const subject = byId("subject");
   if (!subject.hidden && subject.getBoundingClientRect().top < 0) subject.scrollIntoView({ block: "start" });
 }
 
 /** From the filter into the list, as filtered: what was typed last may not be drawn yet. */
 function enterList(): void {
-  flush();
+  drawNow();
   list.focus(0);
 }
 

@@ -35,7 +35,8 @@ const OVERSCAN = 4;
  * all rows are of the same height but for the one whose details are open.
  */
 export class ProblemList {
-  private items: readonly Item[] = [];
+  private problems: readonly Problem[] = [];
+  private describe: (problem: Problem) => Item = (problem) => ({ problem, unevaluable: false, mark: undefined, act: undefined, mayAct: false });
   /** Where ids were found last. */
   private readonly found = new Map<string, number>();
   private readonly rows = new Map<string, Row>();
@@ -81,14 +82,16 @@ export class ProblemList {
     });
   }
 
-  show(items: readonly Item[]): void {
+  /** Shows the problems in this order; `describe` is asked for those in sight only, of thousands. */
+  show(problems: readonly Problem[], describe: (problem: Problem) => Item): void {
     const anchor = this.anchor();
     const focused = this.focusedId();
     const place = focused === undefined ? undefined : this.indexOf(focused);
-    this.items = items;
+    this.problems = problems;
+    this.describe = describe;
     if (this.expanded !== undefined && this.indexOf(this.expanded) === undefined) this.expanded = undefined;
     // Who is not in the list enters it at the top, or at the open details.
-    if (focused === undefined || this.active === undefined || this.indexOf(this.active) === undefined) this.active = this.expanded ?? items[0]?.problem.event_id;
+    if (focused === undefined || this.active === undefined || this.indexOf(this.active) === undefined) this.active = this.expanded ?? problems[0]?.event_id;
     this.layOut();
     if (anchor !== undefined) this.keep(anchor);
     // The row with the focus is gone: whoever walks through the list goes on at the same place.
@@ -98,8 +101,8 @@ export class ProblemList {
   /** Few ids are ever looked for, and mostly stay where they were: a map of all rows would cost more with each change than it gives. */
   private indexOf(id: string): number | undefined {
     const known = this.found.get(id);
-    if (known !== undefined && this.items[known]?.problem.event_id === id) return known;
-    const index = this.items.findIndex((item) => item.problem.event_id === id);
+    if (known !== undefined && this.problems[known]?.event_id === id) return known;
+    const index = this.problems.findIndex(({ event_id: other }) => other === id);
     if (this.found.size > 20) this.found.clear();
     if (index < 0) return undefined;
     this.found.set(id, index);
@@ -114,7 +117,7 @@ export class ProblemList {
   /** Draws what is in sight. Cheap if nothing moved. */
   layOut(): void {
     if (this.rowHeight === 0) this.measure();
-    const height = this.items.length * this.rowHeight + (this.expandedIndex() >= 0 ? this.detailsHeight : 0);
+    const height = this.problems.length * this.rowHeight + (this.expandedIndex() >= 0 ? this.detailsHeight : 0);
     const style = `${height}px`;
     if (this.list.style.height !== style) this.list.style.height = style;
     const [first, last] = this.inSight();
@@ -127,12 +130,12 @@ export class ProblemList {
     for (let index = first; index <= last; index += 1) indexes.push(index);
     if (kept > last) indexes.push(kept);
     for (const index of indexes) {
-      const item = this.items[index];
-      if (item === undefined) continue;
-      const id = item.problem.event_id;
+      const problem = this.problems[index];
+      if (problem === undefined) continue;
+      const id = problem.event_id;
       wanted.add(id);
-      const row = this.rows.get(id) ?? this.make(item);
-      this.update(row, item, index);
+      const row = this.rows.get(id) ?? this.make(problem);
+      this.update(row, this.describe(problem), index);
       elements.push(row.item);
     }
     for (const [id, row] of this.rows) {
@@ -157,9 +160,9 @@ export class ProblemList {
   }
 
   focus(index: number): void {
-    const item = this.items[Math.max(0, Math.min(this.items.length - 1, index))];
-    if (item === undefined) return;
-    this.active = item.problem.event_id;
+    const problem = this.problems[Math.max(0, Math.min(this.problems.length - 1, index))];
+    if (problem === undefined) return;
+    this.active = problem.event_id;
     this.reveal(this.indexOf(this.active) ?? 0);
     this.layOut();
     this.rows.get(this.active)?.button.focus({ preventScroll: true });
@@ -171,7 +174,7 @@ export class ProblemList {
   }
 
   get length(): number {
-    return this.items.length;
+    return this.problems.length;
   }
 
   toggle(id: string): void {
@@ -223,13 +226,13 @@ export class ProblemList {
   }
 
   private inSight(): [number, number] {
-    if (this.rowHeight === 0 || this.items.length === 0) return [0, -1];
+    if (this.rowHeight === 0 || this.problems.length === 0) return [0, -1];
     const [top, bottom] = this.window();
-    if (bottom <= top) return [0, Math.min(this.items.length - 1, OVERSCAN)];
+    if (bottom <= top) return [0, Math.min(this.problems.length - 1, OVERSCAN)];
     const expanded = this.expandedIndex() >= 0 ? this.detailsHeight : 0;
     const first = Math.floor((top - expanded) / this.rowHeight) - OVERSCAN;
     const last = Math.ceil(bottom / this.rowHeight) + OVERSCAN;
-    return [Math.max(0, first), Math.min(this.items.length - 1, last)];
+    return [Math.max(0, first), Math.min(this.problems.length - 1, last)];
   }
 
   /** Who scrolls: the list's own box, or the page. */
@@ -251,9 +254,8 @@ export class ProblemList {
     if (this.rowHeight === 0) return undefined;
     const [top] = this.window();
     if (top <= this.rowHeight) return undefined;
-    const item = this.items[Math.ceil(top / this.rowHeight)];
-    if (item === undefined) return undefined;
-    const id = item.problem.event_id;
+    const id = this.problems[Math.ceil(top / this.rowHeight)]?.event_id;
+    if (id === undefined) return undefined;
     return { id, top: this.top(this.indexOf(id) ?? 0) };
   }
 
@@ -266,18 +268,18 @@ export class ProblemList {
     this.layOut();
   }
 
-  private make(item: Item): Row {
+  private make(problem: Problem): Row {
     const age = element("span", { class: "age" });
     const button = element("button", { type: "button", class: "row" });
     const row: Row = {
-      item: element("li", { "data-event-id": item.problem.event_id }, button),
+      item: element("li", { "data-event-id": problem.event_id }, button),
       button,
       age,
       details: undefined,
-      openedAt: item.problem.opened_at,
+      openedAt: problem.opened_at,
       signature: "",
     };
-    this.rows.set(item.problem.event_id, row);
+    this.rows.set(problem.event_id, row);
     return row;
   }
 
@@ -290,7 +292,7 @@ export class ProblemList {
     const top = `translateY(${this.top(index)}px)`;
     if (li.style.transform !== top) li.style.transform = top;
     setAttribute(li, "aria-posinset", String(index + 1));
-    setAttribute(li, "aria-setsize", String(this.items.length));
+    setAttribute(li, "aria-setsize", String(this.problems.length));
     setAttribute(button, "tabindex", this.active === problem.event_id ? "0" : "-1");
     setAttribute(button, "aria-expanded", String(expanded));
     const signature = [problem.version, item.unevaluable, suppressed, item.mark?.kind, item.mark?.atMs, expanded, item.act?.sentence, item.mayAct].join();
