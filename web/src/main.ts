@@ -376,7 +376,7 @@ function drawZabbix(): void {
   const box = byId("zabbix-box");
   box.hidden = level === "none";
   setAttribute(box, "data-level", level);
-  document.body.dataset["zabbix"] = level;
+  setAttribute(document.body, "data-zabbix", level);
   setText(byId("zabbix-name"), name);
   setText(byId("zabbix-fresh"), freshness);
   const banner = byId("zabbix-banner");

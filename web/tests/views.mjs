@@ -249,6 +249,20 @@ try {
     await page.getByTestId("report").waitFor();
   });
 
+  await check("on a phone no view scrolls sideways, and a chosen tile shows its host", async () => {
+    await page.setViewportSize({ width: 400, height: 800 });
+    for (const [view, wanted] of [["?view=availability", ".sla"], ["?host=db-01&timeline=30d", ".lane"], ["#group=Site B/Network", "#subject"]]) {
+      await open(fake, view);
+      await page.locator(wanted).waitFor();
+      equal(await page.evaluate(() => document.documentElement.scrollWidth <= window.innerWidth), true);
+    }
+    await page.getByRole("button", { name: "Hosts", exact: true }).click();
+    await tile("sw-05").click();
+    await page.getByTestId("subject").getByText("Access switch 5").waitFor();
+    equal(await page.getByTestId("subject").evaluate((subject) => subject.getBoundingClientRect().top >= 0), true);
+    await page.setViewportSize({ width: 1280, height: 800 });
+  });
+
   await open(fake);
   const row = page.locator(".rows > li", { hasText: "Uplink down on Core switch" });
   const act = async (message) => {
