@@ -54,6 +54,8 @@ try {
     await page.locator("[data-testid=connection-state][data-state=live]").waitFor();
   };
   const tile = (host) => page.locator(`[data-testid=host-grid] [data-host="${host}"]`).first();
+  // It is drawn with the next frame.
+  const titled = (pattern) => page.waitForFunction(([source]) => new RegExp(source).test(document.title), [pattern.source]);
   const banner = page.getByTestId("zabbix-banner");
   const query = () => new URL(page.url()).searchParams;
 
@@ -72,7 +74,7 @@ try {
     matches(spoken, /^Zabbix is silent since \d\d:\d\d:\d\d\.$/);
     await page.waitForFunction((before) => document.querySelector("#zabbix-text").textContent !== before, shown);
     equal(await page.locator("#zabbix-alert").textContent(), spoken);
-    matches(await page.title(), /^ZABBIX SILENT · 2D 5H/);
+    await titled(/^ZABBIX SILENT · 2D 5H/);
   });
   await check("the band stays in sight on a phone, however far one scrolls", async () => {
     await page.setViewportSize({ width: 400, height: 800 });
@@ -85,7 +87,7 @@ try {
     fake.publishZabbix();
     await banner.waitFor({ state: "hidden" });
     equal(await page.locator("#notice").textContent(), "Zabbix is heard again.");
-    matches(await page.title(), /^2D 5H/);
+    await titled(/^2D 5H/);
   });
   await check("a failed check is told with its reason and the last good state", async () => {
     fake.publishZabbix({ at_ms: Date.now(), good_at_ms: Date.now() - 185_000, failure: { code: "token_refused", message: "the token is refused" } });
@@ -112,11 +114,11 @@ try {
     empty.setZabbix(empty.healthy());
     await open(empty);
     await page.locator("#empty[data-kind=calm]").waitFor();
-    matches(await page.title(), /^OK · /);
+    await titled(/^OK · /);
     const green = await tile("web-02").evaluate((found) => getComputedStyle(found).borderLeftColor);
     empty.publishZabbix({ ...empty.healthy(), server_seen_at: seconds() - 40 });
     await page.locator("#empty[data-kind=unsure]").waitFor();
-    matches(await page.title(), /^ZABBIX SILENT · Operations/);
+    await titled(/^ZABBIX SILENT · Operations/);
     equal((await tile("web-02").evaluate((found) => getComputedStyle(found).borderLeftColor)) === green, false);
   });
   await check("without a connection they do not either", async () => {
