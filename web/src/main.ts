@@ -88,6 +88,8 @@ function draw(part: keyof typeof dirty): void {
 let hiddenTimer: ReturnType<typeof setTimeout> | undefined;
 /** With thousands of problems, drawing takes a frame: so many times as long is left to scrolling and typing before it is done again. */
 const REST = 3;
+/** But not longer, in milliseconds: news is news. */
+const MAX_REST_MS = 250;
 /** The state is not drawn before this; `performance.now()`. */
 let stateFrom = 0;
 let stateTimer: ReturnType<typeof setTimeout> | undefined;
@@ -105,14 +107,19 @@ function flush(): void {
   const { layout, connection: connectionChanged } = dirty;
   const begun = performance.now();
   const state = dirty.state && begun >= stateFrom;
-  if (dirty.state && !state) stateTimer ??= setTimeout(() => draw("state"), stateFrom - begun);
-  else dirty.state = false;
+  if (dirty.state && !state) {
+    stateTimer ??= setTimeout(() => {
+      // A timer may come a little early: then it is set again.
+      stateTimer = undefined;
+      draw("state");
+    }, stateFrom - begun);
+  } else dirty.state = false;
   dirty.layout = dirty.connection = false;
   if (state) {
     if (stateTimer !== undefined) clearTimeout(stateTimer);
     stateTimer = undefined;
     drawState();
-    stateFrom = performance.now() + REST * (performance.now() - begun);
+    stateFrom = performance.now() + Math.min(MAX_REST_MS, REST * (performance.now() - begun));
   } else if (layout) list.layOut();
   if (state || connectionChanged) drawConnection();
   if (unpainted.length > 0 && !dirty.state) {
