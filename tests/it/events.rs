@@ -57,6 +57,7 @@ const EVENTS: &[(&str, &str)] = &[
     event!("ws-disconnect/closed-by-client"),
     event!("ws-disconnect/idle"),
     event!("zabbix-poller/minute"),
+    event!("zabbix-acknowledge/acknowledge"),
     event!("zabbix-connector/bad-line"),
     event!("zabbix-connector/events"),
     event!("zabbix-connector/history"),

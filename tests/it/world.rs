@@ -60,6 +60,7 @@ impl World {
                 tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
                 subscription_tokens: None,
                 tickets: signalbox_auth::TicketKey::new("example-ticket-secret"),
+                actions: None,
                 allow_anonymous: false,
             },
             webhook: zabbix_webhook::State {

@@ -10,6 +10,7 @@
 //! | `{"changes": [{"problem": ProblemView, "cause": {"id", "kind"}, "accepted_at_ms"}]}` | `status:all`, the hosts', the groups' | changes of problems, each once |
 //! | `{"host": KnownHost, "at_ms"}` | the same | a host as a poll found it |
 //! | `{"zabbix": ZabbixSeen}` | `status:all`, without a place in the history | how a poll found Zabbix: what is new about it, and every 25 s |
+//! | `{"refused": {"event_id", "user", "reason"}}` | `status:all`, without a place in the history | what Zabbix did not do that a viewer asked for |
 //!
 //! A channel that nobody has ever asked for gets nothing: whoever asks has a position from then on, and reads the state
 //! after it. `ItemValues` are no state: they go to the channel `items:<host>` as they are, where `channels.json` has that
@@ -32,8 +33,8 @@ use signalbox_lambda::{
     sqs::{Outcome, Record},
 };
 use signalbox_messages::{
-    BusEvent, HOST_CHANGED, HostChanged, ITEM_VALUES, ItemValues, STATUS_CHANGED, StatusChanged, ZABBIX_SEEN,
-    ZabbixSeen,
+    ACTION_REFUSED, ActionRefused, BusEvent, HOST_CHANGED, HostChanged, ITEM_VALUES, ItemValues, STATUS_CHANGED,
+    StatusChanged, ZABBIX_SEEN, ZabbixSeen,
 };
 use signalbox_publishing::{ApiGateway, FanOut, Gateway, Publisher};
 
@@ -75,6 +76,7 @@ enum Other {
     Seen(ZabbixSeen),
     Host(HostChanged),
     Items(ItemValues),
+    Refused(ActionRefused),
 }
 
 impl Told {
@@ -84,6 +86,7 @@ impl Told {
             STATUS_CHANGED => serde_json::from_value(detail).map(Self::Status),
             ZABBIX_SEEN => serde_json::from_value(detail).map(|seen| Self::Other(Other::Seen(seen))),
             HOST_CHANGED => serde_json::from_value(detail).map(|host| Self::Other(Other::Host(host))),
+            ACTION_REFUSED => serde_json::from_value(detail).map(|refused| Self::Other(Other::Refused(refused))),
             ITEM_VALUES => serde_json::from_value(detail).map(|values| Self::Other(Other::Items(values))),
             other => return Err(format!("detail-type {other:?} is none of ours")),
         };
@@ -115,6 +118,7 @@ pub async fn route(state: &State, events: Vec<BusEvent<Value>>) -> Vec<Outcome> 
         let done = match other {
             Other::Seen(seen) => zabbix::seen(state, seen).await,
             Other::Host(changed) => zabbix::host_changed(state, changed).await,
+            Other::Refused(refused) => zabbix::refused(state, refused).await,
             Other::Items(values) => items::publish(state, values).await,
         };
         (*n, done)

@@ -7,7 +7,7 @@ use serde_json::value::to_raw_value;
 use signalbox_channels::{ChannelName, STATUS_ALL, status_channels};
 use signalbox_connections::KnownHost;
 use signalbox_lambda::now_ms;
-use signalbox_messages::{HostChanged, ZabbixSeen};
+use signalbox_messages::{ActionRefused, HostChanged, ZabbixSeen};
 use signalbox_publishing::{Message, Part, PublishOptions};
 
 use crate::{State, followed};
@@ -25,16 +25,39 @@ struct ZabbixPublication<'a> {
     zabbix: &'a ZabbixSeen,
 }
 
+/// What the viewers get of an action that Zabbix refused.
+#[derive(Debug, Serialize)]
+struct RefusedPublication<'a> {
+    refused: Refused<'a>,
+}
+
+#[derive(Debug, Serialize)]
+struct Refused<'a> {
+    event_id: &'a str,
+    user: &'a str,
+    reason: &'a str,
+}
+
 /// To whoever is there and without a place in the history: the next one says it all.
 pub(crate) async fn seen(state: &State, seen: &ZabbixSeen) -> anyhow::Result<()> {
     if !state.status.note_zabbix_seen(seen).await? {
         return Ok(());
     }
+    to_who_is_there(state, &ZabbixPublication { zabbix: seen }, &format!("zabbix:{}", seen.at_ms)).await
+}
+
+/// The viewer who asked waits for it; the problem shows what Zabbix has done.
+pub(crate) async fn refused(state: &State, refused: &ActionRefused) -> anyhow::Result<()> {
+    let ActionRefused { id, event_id, user, reason } = refused;
+    let publication = RefusedPublication { refused: Refused { event_id, user, reason } };
+    to_who_is_there(state, &publication, &format!("refused:{id}")).await
+}
+
+async fn to_who_is_there(state: &State, publication: &impl Serialize, key: &str) -> anyhow::Result<()> {
     let name = ChannelName::parse(STATUS_ALL.to_owned())?;
     let Some(namespace) = state.channels.namespace_of(&name) else { return Ok(()) };
-    let data = to_raw_value(&ZabbixPublication { zabbix: seen }).context("publication")?;
-    let key = format!("zabbix:{}", seen.at_ms);
-    let options = PublishOptions { idempotency_keys: &[&key], skip_history: true, ..PublishOptions::default() };
+    let data = to_raw_value(publication).context("publication")?;
+    let options = PublishOptions { idempotency_keys: &[key], skip_history: true, ..PublishOptions::default() };
     state.publisher.publish(name.as_str(), namespace, &Message::new(&data), &options).await.context("publish")?;
     Ok(())
 }

@@ -4,11 +4,13 @@
 //! [`STATUS_CHANGED`]; the record queue carries that whole EventBridge event as its message body ([`BusEvent`]).
 //! [`ItemValues`] have the detail type [`ITEM_VALUES`] and go to the router alone.
 
+mod action;
 mod host_changed;
 mod item_values;
 mod status_changed;
 mod zabbix_seen;
 
+pub use action::{Action, ActionRefused, ActionRequest, MAX_COMMENT_CHARS};
 pub use host_changed::{HostChanged, HostState, Unavailable};
 pub use item_values::{ItemValue, ItemValues, Value};
 pub use status_changed::{
@@ -30,6 +32,9 @@ pub const ZABBIX_SEEN: &str = "ZabbixSeen";
 /// EventBridge `detail-type` of a [`HostChanged`].
 pub const HOST_CHANGED: &str = "HostChanged";
 
+/// EventBridge `detail-type` of an [`ActionRefused`].
+pub const ACTION_REFUSED: &str = "ActionRefused";
+
 /// EventBridge `detail-type` of [`ItemValues`].
 pub const ITEM_VALUES: &str = "ItemValues";
 
@@ -49,6 +54,10 @@ impl BusDetail for ZabbixSeen {
 
 impl BusDetail for HostChanged {
     const DETAIL_TYPE: &'static str = HOST_CHANGED;
+}
+
+impl BusDetail for ActionRefused {
+    const DETAIL_TYPE: &'static str = ACTION_REFUSED;
 }
 
 impl BusDetail for ItemValues {

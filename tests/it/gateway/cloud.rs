@@ -121,6 +121,7 @@ impl Cloud {
             tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
             subscription_tokens: None,
             tickets: signalbox_auth::TicketKey::new("example-ticket-secret"),
+            actions: None,
             allow_anonymous: false,
         });
         let connect: Route = Arc::new(move |e| {

@@ -13,6 +13,7 @@ pub(crate) async fn run(session: &mut Session<'_>, request: &RpcRequest) -> Resu
     match request.method.as_str() {
         "status.snapshot" => snapshot(session, &viewer, request).await,
         "status.ticket" => ticket(session, &viewer),
+        "status.act" => super::act::run(session, &viewer, request).await,
         // as Centrifugo, where nobody handles RPC
         _ => Err(ErrorCode::NOT_AVAILABLE.into()),
     }
@@ -36,6 +37,9 @@ struct SnapshotReply {
     page: SnapshotPage,
     position: StreamPosition,
     now_ms: i64,
+    /// Whether this viewer may `status.act`; on the first page.
+    #[serde(skip_serializing_if = "std::ops::Not::not")]
+    may_act: bool,
 }
 
 /// A page of the open problems, from DynamoDB: of all, of a host or of a group, with the position in `status:all`,
@@ -64,7 +68,9 @@ async fn snapshot(session: &Session<'_>, viewer: &Viewer, request: &RpcRequest) 
     let page = session.state.status.snapshot(scope, wanted.cursor.as_deref(), now).await?;
     let page = page.ok_or(ErrorCode::BAD_REQUEST)?;
     let position = StreamPosition { offset: head.offset, epoch: head.epoch };
-    reply(&SnapshotReply { page, position, now_ms: now_ms() })
+    let actions = session.state.actions.as_ref().filter(|_| wanted.cursor.is_none());
+    let may_act = actions.is_some_and(|actions| actions.are_open_to(viewer.user()));
+    reply(&SnapshotReply { page, position, now_ms: now_ms(), may_act })
 }
 
 #[derive(Serialize)]
@@ -85,6 +91,6 @@ fn ticket(session: &Session<'_>, viewer: &Viewer) -> Result<Outcome, Refusal> {
     reply(&TicketReply { token: key.issue(expires_at).context("ticket")?, expires_at })
 }
 
-fn reply(reply: &impl Serialize) -> Result<Outcome, Refusal> {
+pub(super) fn reply(reply: &impl Serialize) -> Result<Outcome, Refusal> {
     Ok(Outcome::Rpc(RpcResult { data: serde_json::value::to_raw_value(reply).context("reply")? }))
 }
