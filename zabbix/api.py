@@ -84,7 +84,8 @@ def post(url, body, headers, timeout=60):
     except urllib.error.HTTPError as error:
         with error:
             return Answer(error.code, error.headers, text_of(error), asked_at)
-    except (OSError, http.client.HTTPException) as error:
+    # ValueError: an address that only looks like one
+    except (OSError, http.client.HTTPException, ValueError) as error:
         reason = getattr(error, "reason", error)
         raise Unreachable(f"{url}: {reason}", cause(reason, timeout)) from error
 
@@ -121,7 +122,7 @@ class Zabbix:
         self.release = self.call("apiinfo.version", [])
         version = re.match(r"(\d+)\.(\d+)", str(self.release))
         if not version:
-            raise Unreachable(f"{self.address} is not Zabbix's API: its version is {self.release!r:.80}")
+            raise Unreachable(f"{self.address} is not Zabbix's API: its version is {self.release!r:.80}", "Look at the address, and at proxies on the way")
         self.version = tuple(int(part) for part in version.groups())
 
     def call(self, method, params, token=None):
@@ -169,7 +170,7 @@ class Zabbix:
             return
         user, password = env.get("ZABBIX_USER"), env.get("ZABBIX_PASSWORD")
         if not user or not password:
-            raise Failure("ZABBIX_TOKEN, or ZABBIX_USER and ZABBIX_PASSWORD, must be set")
+            raise Failure("ZABBIX_TOKEN, or ZABBIX_USER and ZABBIX_PASSWORD, must be set", "Of a super admin")
         self.token = self.call("user.login", {"username": user, "password": password})
         self.session = True
 

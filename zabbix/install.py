@@ -233,9 +233,10 @@ def action(zabbix, which, mediatypeid, userid):
 def connector(zabbix, url, token):
     """Events as a stream, with 6.4 and newer. The server needs StartConnectors."""
     have = first(zabbix.get("connector.get", filter={"name": NAME}, output="extend"))
-    # one attempt is the default, and loses whatever is not taken at once; one POST of any size may be too large
+    # one attempt is the default, and loses whatever is not taken at once; one POST of any size may be too large. The status
+    # is 1 for an enabled connector, and 0 for everything else that is enabled
     want = {"name": NAME, "data_type": 1, "url": wanted.connector_address(url), "max_attempts": 5, "max_records": 1000,
-            "attempt_interval": "5s", "timeout": "5s", "status": 0}
+            "attempt_interval": "5s", "timeout": "5s", "status": 1}
     if token:
         want |= {"authtype": 5, "token": token}
     ensure(zabbix, "connector", "connectorid", have, want)
