@@ -138,6 +138,11 @@ class Account:
         return listed == (rules.get("api.mode") == "1")
 
 
+    def acknowledges(self):
+        """Is it meant to? A role that allows all but a few calls says nothing of that."""
+        return self.role["rules"].get("api.mode") == "1" and self.calls(wanted.ACKNOWLEDGE)
+
+
 class Doctor:
     """Everything that can be asked of one Zabbix."""
 
@@ -145,6 +150,7 @@ class Doctor:
         self.zabbix, self.report, self.options = zabbix, report, options
         self.poller_token, self.connector_token = env.get("SIGNALBOX_POLLER_TOKEN"), env.get("SIGNALBOX_CONNECTOR_TOKEN")
         self.media_type = self.user = self.account = self.macro_url = None
+        self.is_super_admin = True
         self.host_groups = []
 
     def screen(self, name):
@@ -172,10 +178,11 @@ class Doctor:
         if in_clear(self.zabbix.address):
             self.report.warn("frontend", "http: tokens go over the net in clear", "Give it TLS, above all if the poller reads it from AWS")
         me = self.zabbix.whose()
-        if str(me.get("type")) == "3":
+        self.is_super_admin = str(me.get("type")) == "3"
+        if self.is_super_admin:
             self.report.ok("caller", f"{me['username']}, super admin")
         else:
-            self.report.warn("caller", f"{me['username']} is no super admin: what it may not see is told as missing", "Use a super admin's token")
+            self.report.warn("caller", f"{me['username']} is no super admin: much cannot be looked at", "Use a super admin's token")
 
     def server(self):
         nodes = self.zabbix.get("hanode.get", output=["name", "lastaccess", "status"])
@@ -198,6 +205,8 @@ class Doctor:
         if not have:
             self.report.fail("media type", f"there is no media type {NAME}", where)
             return
+        if "script" not in have:
+            raise Refused("mediatype.get does not tell the script to who is no super admin")
         self.media_type, check, settings = have, f"media type {have['name']}", f"{self.screen('media types')} > {have['name']}"
         before = len(self.report.findings)
         if have["status"] != "0":
@@ -238,7 +247,7 @@ class Doctor:
         attempts, sessions = int(have["maxattempts"]), int(have["maxsessions"])
         interval, timeout = seconds(have["attempt_interval"]), seconds(have["timeout"])
         if interval is not None and attempts * interval < 120:
-            self.report.warn(check, f"{attempts} attempts every {interval} s: an outage of {attempts * interval} s loses notifications for good",
+            self.report.warn(check, f"{plural(attempts, 'attempt')} every {interval} s: an outage of {attempts * interval} s loses notifications for good",
                              f"{where}: attempts 30, attempt interval 20s")
         if timeout is not None and not 5 <= timeout <= 30:
             self.report.warn(check, f"timeout {timeout} s: " + ("a first answer may take longer" if timeout < 5 else
@@ -280,13 +289,15 @@ class Doctor:
 
     def users(self):
         if not self.media_type:
-            self.report.fail("user", "not looked for, as there is no media type that it could have", "Mend that first")
+            self.report.warn("user", "not looked for, nor are its permissions and the actions: no media type is known that it could have", "Mend that first")
             return
         select = {"output": ["userid", "username", "name", "surname", "roleid", "timezone"], "getAccess": True, "selectMedias": "extend",
                   "selectUsrgrps": ["usrgrpid", "name"]}
         found = self.zabbix.get("user.get", mediatypeids=[self.media_type["mediatypeid"]], **select)
         self.user = first([user for user in found if user["username"] == USER] or found)
         if not self.user:
+            if not self.is_super_admin:
+                raise Refused("user.get tells of others to super admins alone")
             named = first(self.zabbix.get("user.get", filter={"username": USER}, **select))
             if named:
                 self.user = named
@@ -333,14 +344,16 @@ class Doctor:
         others = [media for media in user["medias"] if media["mediatypeid"] != self.media_type["mediatypeid"]]
         if user["name"] or user["surname"] or others:
             self.report.warn(check, "looks like a person's: it has " + ("a full name" if not others else "other media"), apart)
-        if self.account.calls(wanted.ACKNOWLEDGE):
+        if self.account.acknowledges():
             # its updates are the board's, and the poller finds them
             return
         problems = self.zabbix.get("problem.get", recent=True, output=["eventid"], selectAcknowledges=["userid", "clock"], sortfield=["eventid"],
                                    sortorder="DESC", limit=500)
-        authored = [one for problem in problems for one in problem["acknowledges"] if one["userid"] == user["userid"]]
-        if authored:
-            self.report.fail(check, f"has updated problems, {plural(len(authored), 'time')} of late: none of that was told to Signalbox", apart)
+        now = time.time() + (self.zabbix.ahead or 0)
+        authored = [int(one["clock"]) for problem in problems for one in problem["acknowledges"] if one["userid"] == user["userid"]]
+        ages = [now - clock for clock in authored if now - clock < DAY]
+        if ages:
+            self.report.fail(check, f"has updated problems, {plural(len(ages), 'time')} in a day, {age(min(ages))} ago: none of that was told to Signalbox", apart)
 
     def roles(self):
         if not self.account:
@@ -353,7 +366,7 @@ class Doctor:
             self.report.warn(check, f"of type {kind}: more than is needed", f"{where}: user type User; or run install.py")
         if rules.get("api.access") == "1":
             self.api_methods(check, where, account)
-        needed = wanted.ACKNOWLEDGE_ACTIONS if account.calls(wanted.ACKNOWLEDGE) else []
+        needed = wanted.ACKNOWLEDGE_ACTIONS if account.acknowledges() else []
         allowed = [one["name"] for one in rules.get("actions", []) if one["status"] == "1"]
         more = sorted(set(allowed) - set(needed))
         elements = sorted(one["name"] for one in rules.get("ui", []) if one["status"] == "1")
@@ -371,7 +384,7 @@ class Doctor:
             self.report.warn(check, "allows all of the API" + (" but a few calls" if rules.get("api") else ""),
                              f"{where} > API methods: Allow list, {', '.join(wanted.POLLER_METHODS)}; or run install.py --poller")
             return
-        methods = wanted.poller_methods(account.calls(wanted.ACKNOWLEDGE))
+        methods = wanted.poller_methods(account.acknowledges())
         more = sorted(set(rules.get("api", [])) - set(methods) - {"hanode.get"})
         if more:
             self.report.warn(check, f"allows calls that nobody makes: {listed(more)}", f"{where} > API methods; or run install.py --poller")
@@ -530,16 +543,20 @@ class Doctor:
     # -- the poller ----------------------------------------------------------------------------------------------------
 
     def poller(self):
-        poller = self.account
+        poller, taken = self.account, False
         if self.poller_token:
             try:
                 whose = self.zabbix.whose(self.poller_token)
+                taken = True
             except Refused as error:
+                # disabled or expired: the list of tokens may say so
                 self.report.fail("poller", f"Zabbix does not take the token in SIGNALBOX_POLLER_TOKEN: {error}",
                                  f"{self.screen('tokens')}: enable it or make a new one (install.py --poller --new-token), and deploy it as ZabbixApiToken")
-                return
-            if not poller or whose["userid"] != poller.userid:
+                whose = poller and {"userid": poller.userid}
+            if whose and (not poller or whose["userid"] != poller.userid):
                 user = first(self.zabbix.get("user.get", userids=[whose["userid"]], output=["userid", "username", "roleid"], selectUsrgrps=["usrgrpid"]))
+                if not user:
+                    raise Refused("user.get does not tell of the poller's user")
                 poller = Account(self.zabbix, user)
                 self.seen(poller)
         if not poller:
@@ -553,14 +570,13 @@ class Doctor:
             return
         self.poller_role(poller)
         self.poller_tokens(tokens)
-        if self.poller_token:
+        if taken:
             self.poller_calls(poller)
         self.silence(poller)
 
     def poller_role(self, poller):
         check, where = f"poller {poller.name}", f"{self.screen('roles')} > {poller.role['name']} > API methods"
         lacking = [method for method in wanted.POLLER_METHODS if not poller.calls(method)]
-        acknowledges = poller.calls(wanted.ACKNOWLEDGE)
         if lacking:
             self.report.fail(check, f"its role does not allow {listed(lacking)}", f"{where}; or run install.py --poller")
         else:
@@ -571,9 +587,9 @@ class Doctor:
             if unseen:
                 self.report.fail(check, f"cannot see {plural(len(unseen), 'host')} that {self.account.name} sees: their problems are gone to it",
                                  f"{self.screen('user groups')}: the same permissions for both")
-        if self.options.acknowledge and not acknowledges:
+        if self.options.acknowledge and not poller.calls(wanted.ACKNOWLEDGE):
             self.report.fail(check, f"its role does not allow {wanted.ACKNOWLEDGE}", "Run install.py --poller --acknowledge")
-        if acknowledges:
+        if self.options.acknowledge or poller.acknowledges():
             self.acknowledging(check, poller)
 
     def acknowledging(self, check, poller):
@@ -648,7 +664,7 @@ class Doctor:
         elif not seen:
             names = sorted({host["name"] for item in items for host in item["hosts"]})
             self.report.warn(check, f"the poller cannot see it: {poller.name} may not read {listed(names)}, which has Zabbix's own items",
-                             f"{self.screen('user groups')}: Read for its host group; or run install.py --group with it")
+                             f"{self.screen('user groups')}: Read for its host group; or run install.py with --group for it and all the others")
         else:
             newest = time.time() + (self.zabbix.ahead or 0) - max(int(item["lastclock"]) for item in seen)
             if newest > SILENCE:

@@ -9,6 +9,7 @@ import http.server
 import io
 import json
 import os
+import re
 import shutil
 import socket
 import ssl
@@ -344,6 +345,26 @@ class Healthy(Case):
         self.zabbix.action["operations"] = []
         self.assert_found("FAIL", "trigger action Signalbox", "no update operations")
 
+    def test_a_role_that_allows_everything_is_not_said_to_acknowledge_badly(self):
+        self.start()
+        self.zabbix.rules.update({"api.mode": "0", "api": []})
+        self.assertEqual([one["check"] for one in self.run_doctor() if one["level"] != "ok"], ["role Signalbox"])
+
+    def test_who_is_no_super_admin_is_told_what_could_not_be_looked_at_and_nothing_wrong(self):
+        self.start()
+        self.zabbix["user.checkAuthentication"]["type"] = 2
+        # as measured: these are left out or empty for an Admin, without an error
+        for name in "script", "parameters":
+            self.zabbix.media_type.pop(name)
+        self.zabbix.update({"user.get": []})
+        findings = [one for one in self.run_doctor() if one["level"] != "ok"]
+        self.assertEqual({one["level"] for one in findings}, {"warn"})
+        self.assertEqual([one["check"] for one in findings], ["caller", "media types", "user", "poller"])
+
+    def test_the_poller_of_this_release_calls_what_the_role_allows(self):
+        source = (Path(__file__).parent.parent / "shared" / "zabbix-api" / "src" / "call.rs").read_text()
+        self.assertEqual(set(re.findall(r'"(\w+\.get|event\.acknowledge)"', source)) - {"hanode.get"}, set(wanted.poller_methods(True)))
+
     def test_a_media_type_by_another_name_is_known_by_its_script(self):
         self.start()
         self.zabbix.media_type["name"] = "Board"
@@ -358,7 +379,7 @@ def page(status, text="<html><head><title>Log in</title></head></html>", **heade
     return status, text, {"Content-Type": "text/html", **headers}
 
 
-LONG_AGO = "1795249089"
+LONG_AGO = "1000000000"
 
 
 def raw(*answer):
@@ -413,6 +434,7 @@ FINDINGS = [
     ("Zabbix is too old", lambda c, z, s: setattr(z, "release", "5.4.3"), "FAIL", "version", "5.4.3"),
     ("Zabbix is newer than what was tried", lambda c, z, s: setattr(z, "release", "7.4.1"), "warn", "version", "never tried"),
     ("the caller is no super admin", lambda c, z, s: z["user.checkAuthentication"].update(type=2), "warn", "caller", "no super admin"),
+    ("users are not told", lambda c, z, s: (z["user.checkAuthentication"].update(type=2), z.update({"user.get": []})), "warn", "users", "tells of others to super admins alone"),
     ("a call is refused", lambda c, z, s: z.refused.add((ADMIN, "hanode.get")), "warn", "server", "No permissions to call"),
     ("an answer is of another shape", lambda c, z, s: z.media_type.pop("maxattempts"), "warn", "media types", "answers otherwise"),
     ("zabbix_server is dead", lambda c, z, s: z["hanode.get"][0].update(lastaccess=LONG_AGO), "FAIL", "server", "has not said for"),
@@ -453,8 +475,9 @@ FINDINGS = [
     ("frontend allowed", those("user", gui_access="0"), "warn", "user signalbox", "may log in"),
     ("a person's name", those("user", name="Ann"), "warn", "user signalbox", "looks like a person's: it has a full name"),
     ("other media", lambda c, z, s: z.user["medias"].append({"mediatypeid": "1"}), "warn", "user signalbox", "other media"),
-    ("the user acknowledges", lambda c, z, s: z.update({"problem.get": [{"eventid": "1", "acknowledges": [{"userid": z.user["userid"], "clock": "1"}]}]}),
-     "FAIL", "user signalbox", "has updated problems, 1 time of late"),
+    ("the user acknowledges", lambda c, z, s: z.update({"problem.get": [{"eventid": "1", "acknowledges": [
+        {"userid": z.user["userid"], "clock": LONG_AGO}, {"userid": z.user["userid"], "clock": str(int(time.time()) - 240)}]}]}),
+     "FAIL", "user signalbox", "has updated problems, 1 time in a day, 4 min ago"),
     ("time zone", those("user", timezone="Europe/Berlin"), "warn", "user signalbox", "its time zone is Europe/Berlin"),
     # role
     ("role of a super admin", those("role", type="3"), "warn", "role Signalbox", "of type super admin"),
@@ -516,6 +539,8 @@ FINDINGS = [
     ("a poller that sees less", lambda c, z, s: z.another_poller(groups=[]), "FAIL", "poller poller", "cannot see 3 hosts that signalbox sees"),
     ("a poller of its own that may too much", lambda c, z, s: z.another_poller(api=[*wanted.POLLER_METHODS, "user.delete"]), "warn", "poller poller", "nobody makes: user.delete"),
     ("acknowledging is not allowed", case(acknowledge=True), "FAIL", "poller signalbox", "does not allow event.acknowledge"),
+    ("acknowledging with a role that allows everything", lambda c, z, s: (setattr(c, "acknowledge", True), z.rules.update({"api.mode": "0", "api": []})),
+     "FAIL", "poller signalbox", "may not acknowledge_problems"),
     ("acknowledging", lambda c, z, s: z.let_acknowledge(), "ok", "poller signalbox", "may acknowledge"),
     ("acknowledging without closing", lambda c, z, s: (z.let_acknowledge(), next(one for one in z.rules["actions"] if one["name"] == "close_problems").update(status="0")),
      "FAIL", "poller signalbox", "may not close_problems"),
