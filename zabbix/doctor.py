@@ -30,8 +30,8 @@ from wanted import DENY, NAME, PROXY, READ, SECRET, URL, USER, WRITE
 WINDOW = 300
 # And this is worth a word
 DRIFT = 30
-# Zabbix's servers say every 5 s that they live; their own items have a value every 10 s or every minute
-SILENCE = 90
+# A zabbix_server says every 5 s that it lives; its own items have a value every 10 s or every minute
+LIVES, SILENCE = 30, 90
 DAY = 86400
 EXPIRES_SOON = 14 * DAY
 # How many names are listed
@@ -187,12 +187,12 @@ class Doctor:
     def server(self):
         nodes = self.zabbix.get("hanode.get", output=["name", "lastaccess", "status"])
         # by the frontend's clock, or by ours if it says none
-        age = time.time() + (self.zabbix.ahead or 0) - max((int(node["lastaccess"]) for node in nodes), default=0)
-        if not nodes or age > SILENCE:
-            since = f"for {age:.0f} s" if nodes else "yet"
+        ago = time.time() + (self.zabbix.ahead or 0) - max((int(node["lastaccess"]) for node in nodes), default=0)
+        if not nodes or ago > LIVES:
+            since = f"for {age(ago)}" if nodes else "yet"
             self.report.fail("server", f"zabbix_server has not said {since} that it lives", "Start it; its log says why it ended")
         else:
-            self.report.ok("server", f"zabbix_server lives, {max(age, 0):.0f} s ago")
+            self.report.ok("server", f"zabbix_server lives, seen {age(ago)} ago")
 
     # -- the webhook ---------------------------------------------------------------------------------------------------
 
