@@ -353,7 +353,7 @@ class Doctor:
         authored = [int(one["clock"]) for problem in problems for one in problem["acknowledges"] if one["userid"] == user["userid"]]
         ages = [now - clock for clock in authored if now - clock < DAY]
         if ages:
-            self.report.fail(check, f"has updated problems, {plural(len(ages), 'time')} in a day, {age(min(ages))} ago: none of that was told to Signalbox", apart)
+            self.report.fail(check, f"has updated problems, {plural(len(ages), 'time')} in a day, {age(min(ages))} ago: no webhook tells of that", apart)
 
     def roles(self):
         if not self.account:
