@@ -1,5 +1,6 @@
 #!/usr/bin/env python3
 """Sets a Zabbix up for Signalbox, by its API: media type, global macros, user role, user group, user, actions. Zabbix 6.0 to 7.0.
+doctor.py says afterwards whether all of it is there.
 
     export ZABBIX_TOKEN=...                    # an API token of a super admin, or ZABBIX_USER and ZABBIX_PASSWORD
     export SIGNALBOX_SECRET=...                # value of the stack's output WebhookSecretArn
@@ -7,93 +8,40 @@
     zabbix/install.py https://zabbix.example.org --url https://.../webhook/zabbix --all-groups
 
 Run it again at any time: what is as it should be stays untouched. What it did goes to standard error; the poller's token,
-which is shown once, alone to standard output. Python's standard library only (SSL_CERT_FILE, https_proxy and no_proxy are heeded).
+which is shown once, alone to standard output. Python 3.9 or newer, its standard library only (SSL_CERT_FILE, https_proxy and no_proxy are
+heeded).
 """
 
 import argparse
 import json
 import os
-import re
 import secrets
 import sys
-import urllib.error
-import urllib.request
-from pathlib import Path
 
-HERE = Path(__file__).parent
-NAME = "Signalbox"
-USER = "signalbox"
-# What a poller may call, and nothing that changes anything
-POLLER_METHODS = ["event.get", "host.get", "hostgroup.get", "problem.get", "trigger.get"]
-READ = 2
-URL, SECRET, PROXY = "{$SIGNALBOX.URL}", "{$SIGNALBOX.SECRET}", "{$SIGNALBOX.PROXY}"
+import api
+import wanted
+from api import Failure, first
+from wanted import DENY, NAME, PROXY, READ, SECRET, URL, USER, WRITE
 
 
-class Failure(Exception):
-    """What the administrator is told."""
-
-
-class Zabbix:
-    """Its API. With `dry` nothing is called that changes anything."""
+class Zabbix(api.Zabbix):
+    """With `dry` nothing is called that changes anything."""
 
     def __init__(self, address, dry):
-        self.address = address if address.endswith(".php") else address.rstrip("/") + "/api_jsonrpc.php"
-        self.dry, self.token, self.session = dry, None, False
-        version = self.post("apiinfo.version", [])
-        self.version = tuple(int(part) for part in re.match(r"(\d+)\.(\d+)", version).groups())
-        say(f"Zabbix {version}, {self.address}")
+        super().__init__(address)
+        self.dry = dry
+        say(f"Zabbix {self.release}, {self.address}")
         if self.version < (6, 0):
             raise Failure("Zabbix 6.0 or newer is needed")
         if self.version > (7, 0):
             say("newer than 7.0: not tried with this version")
-
-    def post(self, method, params):
-        call = {"jsonrpc": "2.0", "method": method, "params": params, "id": 1}
-        headers = {"Content-Type": "application/json-rpc"}
-        if self.token:
-            # the header came with 6.4, the property went with 7.2
-            if self.version >= (6, 4):
-                headers["Authorization"] = f"Bearer {self.token}"
-            else:
-                call["auth"] = self.token
-        request = urllib.request.Request(self.address, json.dumps(call).encode(), headers)
-        try:
-            with urllib.request.urlopen(request, timeout=60) as response:
-                answer = json.load(response)
-            if not isinstance(answer, dict):
-                raise ValueError("not an object")
-        except urllib.error.URLError as error:
-            raise Failure(f"{self.address}: {error}") from error
-        except ValueError as error:
-            raise Failure(f"{self.address} is not Zabbix's API: its address ends in /api_jsonrpc.php") from error
-        if "error" in answer:
-            error = answer["error"]
-            raise Failure(f"{method}: {error.get('message', '')} {error.get('data', '')}")
-        return answer["result"]
-
-    def login(self):
-        self.token = os.environ.get("ZABBIX_TOKEN")
-        if self.token:
-            return
-        user, password = os.environ.get("ZABBIX_USER"), os.environ.get("ZABBIX_PASSWORD")
-        if not user or not password:
-            raise Failure("ZABBIX_TOKEN, or ZABBIX_USER and ZABBIX_PASSWORD, must be set")
-        self.token = self.post("user.login", {"username": user, "password": password})
-        self.session = True
-
-    def logout(self):
-        if self.session:
-            self.post("user.logout", [])
-
-    def get(self, method, **params):
-        return self.post(method, params)
 
     def change(self, method, params):
         """The result of a call that changes something; None in a dry run."""
         if self.dry:
             say(f"    would call {method} {json.dumps(hidden(params), ensure_ascii=False)}")
             return None
-        return self.post(method, params)
+        return self.call(method, params)
 
 
 def say(text):
@@ -134,23 +82,17 @@ def ensure(zabbix, kind, id_name, have, want, once=()):
     return have[id_name]
 
 
-def first(found):
-    return found[0] if found else None
-
-
 def media_type(zabbix):
     """Imported if it is not there, or its script or parameters are others. Attempts, sessions and texts may be one's own."""
-    source = (HERE / f"media-type-{'7.0' if zabbix.version >= (7, 0) else '6.0'}.yaml").read_text()
-    script = (HERE / "webhook.js").read_text()
-    parameters = re.findall(r"name: (\w+)\n +value: '(.*)'\n", source)
+    source = wanted.media_type(zabbix.version)
 
     def read():
         return first(zabbix.get("mediatype.get", filter={"name": NAME}, output="extend"))
 
     have = read()
-    same = have is not None and have["script"].replace("\r", "").strip() == script.strip() and sorted(
-        (parameter["name"], parameter["value"]) for parameter in have["parameters"]
-    ) == sorted(parameters)
+    same = have is not None and wanted.same_script(have["script"]) and wanted.parameters(zabbix.version) == {
+        parameter["name"]: parameter["value"] for parameter in have["parameters"]
+    }
     if not same:
         rules = {"mediaTypes": {"createMissing": True, "updateExisting": True}}
         if zabbix.change("configuration.import", {"format": "yaml", "rules": rules, "source": source}) is None:
@@ -184,22 +126,40 @@ def macro(zabbix, name, value, kind, description):
         say(f"macro {name}: as it should be")
 
 
-def role(zabbix, poller):
-    """Nothing in the frontend, no actions, no services; the API only for a poller."""
-    have = first(zabbix.get("role.get", filter={"name": NAME}, output="extend", selectRules="extend"))
+def find_role(zabbix):
+    return first(zabbix.get("role.get", filter={"name": NAME}, output="extend", selectRules="extend"))
+
+
+def role(zabbix, have, poller, acknowledge):
+    """One element of the frontend, which the API insists on; no services; API and actions only for a poller.
+
+    `*.default_access` is about what a later Zabbix adds: what there is has to be named."""
+    alike = have or first(zabbix.get("role.get", filter={"type": 1}, output="extend", selectRules="extend"))
+    there = alike["rules"] if alike else {}
+    actions = wanted.ACKNOWLEDGE_ACTIONS if acknowledge else []
     rules = {
+        "ui": [{"name": name, "status": int(name == wanted.UI_ELEMENT)} for name in names(there, "ui")],
         "ui.default_access": 0,
+        "modules": [{"moduleid": module, "status": 0} for module in names(there, "modules")],
         "modules.default_access": 0,
+        "actions": [{"name": name, "status": int(name in actions)} for name in names(there, "actions")],
         "actions.default_access": 0,
         "services.read.mode": 0,
         "services.write.mode": 0,
         "api.access": 0,
     }
-    if poller or (have and have["rules"].get("api.access") == "1"):
-        rules |= {"api.access": 1, "api.mode": 1, "api": POLLER_METHODS}
+    if poller:
+        rules |= {"api.access": 1, "api.mode": 1, "api": wanted.poller_methods(acknowledge)}
     if have:
-        have["rules"]["api"] = sorted(have["rules"].get("api", []))
+        there["api"] = sorted(there.get("api", []))
+        for kind, key in ("ui", "name"), ("actions", "name"), ("modules", "moduleid"):
+            there[kind] = sorted(there.get(kind, []), key=lambda one: str(one[key]))
     return ensure(zabbix, "role", "roleid", have, {"name": NAME, "type": 1, "rules": rules})
+
+
+def names(rules, kind):
+    """Of the elements, actions or modules that this Zabbix has."""
+    return sorted((one["moduleid" if kind == "modules" else "name"] for one in rules.get(kind, [])), key=str)
 
 
 def host_groups(zabbix, names, everything):
@@ -227,16 +187,22 @@ def people(zabbix, names):
     return ids
 
 
-def user_group(zabbix, groups):
-    """No frontend; may read the host groups, or what it may now if none are given."""
-    new = zabbix.version >= (6, 2)
-    rights, select = ("hostgroup_rights", "selectHostGroupRights") if new else ("rights", "selectRights")
+def user_group(zabbix, groups, acknowledge):
+    """No frontend; may read the host groups, or those that it may now if none are given, and write if it acknowledges:
+    closing and changing severities need it."""
+    rights, select = wanted.hostgroup_rights(zabbix.version)
     have = first(zabbix.get("usergroup.get", filter={"name": NAME}, output="extend", **{select: "extend"}))
     if have:
         have[rights].sort(key=lambda right: int(right["id"]))
+    permissions = dict.fromkeys(groups, READ)
+    if have and not groups:
+        permissions = {right["id"]: int(right["permission"]) for right in have[rights]}
+    allowed = WRITE if acknowledge else READ
     want = {"name": NAME, "gui_access": 3, "users_status": 0}
-    if groups:
-        want[rights] = [{"id": group, "permission": READ} for group in sorted(set(groups), key=int)]
+    want[rights] = [
+        {"id": group, "permission": DENY if permission == DENY else allowed}
+        for group, permission in sorted(permissions.items(), key=lambda right: int(right[0]))
+    ]
     return ensure(zabbix, "usergroup", "usrgrpid", have, want)
 
 
@@ -246,23 +212,19 @@ def user(zabbix, roleid, groups, mediatypeid):
     if have:
         groups = groups + [group["usrgrpid"] for group in have["usrgrps"]]
         have["usrgrps"].sort(key=lambda group: group["usrgrpid"])
-    media = {"mediatypeid": mediatypeid, "sendto": USER, "active": 0, "severity": 63, "period": "1-7,00:00-24:00"}
     want = {
         "username": USER,
         "roleid": roleid,
         "timezone": "UTC",
         "usrgrps": [{"usrgrpid": group} for group in sorted(set(groups))],
-        "medias": [media],
+        "medias": [wanted.media(mediatypeid)],
     }
     return ensure(zabbix, "user", "userid", have, want, once=[("passwd", secrets.token_urlsafe(40) + "aA1!")])
 
 
 def action(zabbix, which, mediatypeid, userid):
     """One of action.json."""
-    text = json.dumps(json.loads((HERE / "action.json").read_text())[which])
-    want = json.loads(text.replace("<mediatypeid>", mediatypeid).replace("<userid>", userid))
-    if zabbix.version < (6, 4):
-        want.pop("pause_symptoms", None)
+    want = wanted.action(which, zabbix.version, mediatypeid, userid)
     select = {"selectOperations": "extend", "selectRecoveryOperations": "extend", "selectUpdateOperations": "extend", "selectFilter": "extend"}
     have = first(zabbix.get("action.get", filter={"name": want["name"]}, output="extend", **select))
     return ensure(zabbix, "action", "actionid", have, want)
@@ -271,7 +233,10 @@ def action(zabbix, which, mediatypeid, userid):
 def connector(zabbix, url, token):
     """Events as a stream, with 6.4 and newer. The server needs StartConnectors."""
     have = first(zabbix.get("connector.get", filter={"name": NAME}, output="extend"))
-    want = {"name": NAME, "data_type": 1, "url": url, "max_attempts": 5, "timeout": "10s", "status": 0}
+    # one attempt is the default, and loses whatever is not taken at once; one POST of any size may be too large. The status
+    # is 1 for an enabled connector, and 0 for everything else that is enabled
+    want = {"name": NAME, "data_type": 1, "url": wanted.connector_address(url), "max_attempts": 5, "max_records": 1000,
+            "attempt_interval": "5s", "timeout": "5s", "status": 1}
     if token:
         want |= {"authtype": 5, "token": token}
     ensure(zabbix, "connector", "connectorid", have, want)
@@ -280,7 +245,7 @@ def connector(zabbix, url, token):
 
 def api_token(zabbix, userid, renew):
     """The poller's token, on standard output."""
-    name = f"{NAME} poller"
+    name = wanted.TOKEN
     have = None if userid.startswith("<") else first(zabbix.get("token.get", userids=[userid], filter={"name": name}))
     if have and not renew:
         say(f"token {name}: there; --new-token makes a new one in its place")
@@ -303,8 +268,10 @@ def main():
                         help="user group to join, so that its members' names are told; Signalbox then sees what it sees; repeatable")
     parser.add_argument("--no-internal", action="store_true", help="no action for triggers in unknown state")
     parser.add_argument("--poller", action="store_true", help="give the user the API's reading calls, and print a token")
+    parser.add_argument("--acknowledge", action=argparse.BooleanOptionalAction, default=None,
+                        help="let the poller's user acknowledge, comment, close, suppress and change severities, for the board; or no longer")
     parser.add_argument("--new-token", action="store_true", help="with --poller: a new token in place of the one that is there")
-    parser.add_argument("--connector", metavar="URL", help="stream events to this address too (6.4 and newer); bearer token in SIGNALBOX_CONNECTOR_TOKEN")
+    parser.add_argument("--connector", metavar="URL", help="output ConnectorUrl of the stack: stream events to it too (6.4 and newer); bearer token in SIGNALBOX_CONNECTOR_TOKEN")
     parser.add_argument("--dry-run", action="store_true", help="change nothing, say what would be called")
     options = parser.parse_args()
 
@@ -323,13 +290,18 @@ def main():
         joined = people(zabbix, options.people)
         if options.connector and zabbix.version < (6, 4):
             raise Failure("connectors came with Zabbix 6.4")
+        have = find_role(zabbix)
+        if options.acknowledge and not (options.poller or have and have["rules"].get("api.access") == "1"):
+            raise Failure("--acknowledge is for the poller's user: give --poller too")
 
         mediatypeid = media_type(zabbix)
         macro(zabbix, URL, options.url, 0, "Signalbox: output WebhookUrl of the stack")
         macro(zabbix, SECRET, secret, 1, "Signalbox: output WebhookSecretArn names it")
         macro(zabbix, PROXY, options.proxy, 0, "Signalbox: HTTP proxy on the way")
-        roleid = role(zabbix, options.poller)
-        groups = [user_group(zabbix, visible), *joined]
+        calls = have["rules"].get("api", []) if have and have["rules"].get("api.access") == "1" else []
+        acknowledge = wanted.ACKNOWLEDGE in calls if options.acknowledge is None else options.acknowledge
+        roleid = role(zabbix, have, options.poller or bool(calls), acknowledge)
+        groups = [user_group(zabbix, visible, acknowledge), *joined]
         userid = user(zabbix, roleid, groups, mediatypeid)
         action(zabbix, "trigger", mediatypeid, userid)
         if not options.no_internal:
@@ -347,4 +319,4 @@ if __name__ == "__main__":
     try:
         main()
     except Failure as failure:
-        sys.exit(f"install.py: {failure}")
+        sys.exit(f"install.py: {failure}" + (f". {failure.mend}" if failure.mend else ""))

@@ -4,6 +4,8 @@
 
 // Longest text sent; the receiver keeps half of it. Only operational data can be longer.
 var MOST = 4096;
+// Entries of the update history that are sent: receivers before event_update_count count them, in 2,048 characters
+var ENTRIES = 93;
 
 // Nothing, if Zabbix had no value for the macro: it leaves the macro's own text then, or *UNKNOWN*.
 function clean(text) {
@@ -31,7 +33,7 @@ function cut(text, most) {
 
 // What is sent: the macros that have a value, under the parameters' names.
 function bodyOf(parameters, now) {
-    var out = { v: 1 }, name, text;
+    var out = { v: 1 }, name, text, entries;
     for (name in parameters) {
         text = clean(parameters[name]);
         if (text === '' || name.indexOf('signalbox_') === 0) {
@@ -40,8 +42,10 @@ function bodyOf(parameters, now) {
         if (name === 'event_tagsjson') {
             try { out.event_tags = JSON.parse(text); } catch (ignored) { out.event_tags = []; }
         } else if (name === 'event_update_history') {
-            // the receiver counts the entries: of each the time is enough, and what people wrote stays here
-            out[name] = (text.match(/^\d{4}\.\d\d\.\d\d \d\d:\d\d:\d\d "/gm) || []).join('\n');
+            // how many there are orders the updates: of each the time is enough, and what people wrote stays here
+            entries = text.match(/^\d{4}\.\d\d\.\d\d \d\d:\d\d:\d\d "/gm) || [];
+            out.event_update_count = entries.length;
+            out[name] = entries.slice(0, ENTRIES).join('\n');
         } else if (name === 'trigger_hostgroup_name') {
             out[name] = text.length > 4 * MOST ? text.substring(0, text.lastIndexOf(', ', 4 * MOST)) : text;
         } else {

@@ -1,8 +1,10 @@
 // node --test zabbix/  The media type's script on what Zabbix 6.0 and 7.0 sent, and on every kind of answer.
 import assert from "node:assert/strict";
+import { spawnSync } from "node:child_process";
 import { createHmac } from "node:crypto";
 import { readFileSync, readdirSync } from "node:fs";
 import { test } from "node:test";
+import vm from "node:vm";
 
 const here = (path) => new URL(path, import.meta.url);
 const fixtures = (path) => new URL(`shared/zabbix/fixtures/${path}`, here(".."));
@@ -13,7 +15,7 @@ const URL_ = "https://example.execute-api.eu-central-1.amazonaws.com/webhook/zab
 const taken = { status: 200, text: '{"id":"87-problem","event_id":"87"}' };
 
 /** Runs the script as Zabbix does, and says what it sent and what came of it. */
-function run(parameters, { status, text, headers = {}, thrown } = taken) {
+function run(parameters, { status, text, headers = {}, thrown } = taken, send = script) {
   const sent = { headers: [] };
   class HttpRequest {
     addHeader(header) { sent.headers.push(header); }
@@ -29,7 +31,7 @@ function run(parameters, { status, text, headers = {}, thrown } = taken) {
   const hmac = (algorithm, key, data) => createHmac(algorithm, key).update(data).digest("hex");
   const all = { signalbox_url: URL_, signalbox_secret: SECRET, signalbox_proxy: "{$SIGNALBOX.PROXY}", ...parameters };
   try {
-    sent.result = script(JSON.stringify(all), HttpRequest, hmac);
+    sent.result = send(JSON.stringify(all), HttpRequest, hmac);
   } catch (error) {
     if (typeof error !== "string") throw error;
     sent.error = error;
@@ -51,7 +53,7 @@ test("what Zabbix sent goes out signed, in ASCII, and without a macro that has n
       assert.match(body, /^[\x20-\x7e]*$/);
       const [, timestamp] = /^X-Zabbix-Timestamp: (\d+)$/.exec(headers[1]);
       assert.equal(headers[2], `X-Zabbix-Signature: sha256=${createHmac("sha256", SECRET).update(`${timestamp}.${body}`).digest("hex")}`);
-      const { v, sent_at_ms, event_tags = [], event_update_history, ...rest } = JSON.parse(body);
+      const { v, sent_at_ms, event_tags = [], event_update_history, event_update_count, ...rest } = JSON.parse(body);
       assert.deepEqual([v, Math.floor(sent_at_ms / 1000)], [1, Number(timestamp)]);
       for (const [name, value] of Object.entries(rest)) {
         assert.equal(value, raw[name].trim(), file);
@@ -62,7 +64,8 @@ test("what Zabbix sent goes out signed, in ASCII, and without a macro that has n
       }
       assert.deepEqual(event_tags, raw.event_tagsjson.startsWith("[") ? JSON.parse(raw.event_tagsjson) : []);
       if (event_update_history) {
-        assert.equal(event_update_history.split("\n").length, raw.event_update_history.match(/^20.{17} "/gm).length);
+        assert.equal(event_update_count, event_update_history.split("\n").length, file);
+        assert.equal(event_update_count, raw.event_update_history.match(/^20.{17} "/gm).length);
         assert.doesNotMatch(event_update_history, /ller/, "a comment stays with Zabbix");
       }
       seen++;
@@ -78,6 +81,57 @@ test("a macro without a value is left out, a text that looks like one is not", (
   });
   const { v, sent_at_ms, ...rest } = JSON.parse(body);
   assert.deepEqual(rest, { k: "{}", l: "{ok}", m: "{A} and {B}", n: "{HOST.NAME} is down" });
+});
+
+// A long history was cut at the receiver, so the number stopped at 93, and a later update looked like an earlier one.
+test("the number of updates goes on where the history is cut, and what a comment imitates does not break it", () => {
+  const entry = (n) => `2026.11.21 08:${String(n % 60).padStart(2, "0")}:46 "Ann Müller"\nacknowledged, message: "line\n${n}"\n`;
+  const body = (n) => JSON.parse(run({ event_update_history: Array.from({ length: n }, (_, at) => entry(at)).join("\n") }).body);
+  for (const n of [1, 92, 93, 94, 1000]) {
+    const { event_update_count, event_update_history } = body(n);
+    assert.equal(event_update_count, n);
+    assert.equal(event_update_history.split("\n").length, Math.min(n, 93));
+    assert.ok(event_update_history.length <= 2048);
+  }
+  const none = JSON.parse(run({ event_update_history: "{EVENT.UPDATE.HISTORY}" }).body);
+  assert.ok(!("event_update_count" in none) && !("event_update_history" in none));
+});
+
+// Duktape, which Zabbix runs it in, has the syntax of ES5 and not all that came with later libraries.
+test("the script is ES5: its syntax", (t) => {
+  const parse = `
+    const { parse } = require("internal/deps/acorn/acorn/dist/acorn");
+    const options = { ecmaVersion: 5, allowReturnOutsideFunction: true };
+    let newer = 0;
+    for (const text of ["let a", "a => a", "\`a\`", "f(...a)"]) try { parse(text, options) } catch { newer++ }
+    if (newer !== 4) throw new Error("this parser takes newer syntax");
+    parse(require("fs").readFileSync(0, "utf8"), options);`;
+  const { status, stderr } = spawnSync(process.execPath, ["--expose-internals", "-e", parse], { input: readFileSync(here("webhook.js")), encoding: "utf8" });
+  if (/Cannot find module|No such built-in module/.test(stderr)) return t.skip("this node has no parser in it");
+  assert.equal(status, 0, stderr);
+});
+
+test("the script is ES5: it runs where nothing newer is", () => {
+  const context = vm.createContext({});
+  const left = vm.runInContext(`
+    var of = { "String.prototype": "charAt charCodeAt concat indexOf lastIndexOf localeCompare match replace search slice split substr substring toLowerCase toUpperCase toString trim valueOf",
+      "Array.prototype": "concat every filter forEach indexOf join lastIndexOf map pop push reduce reverse shift slice some sort splice toString unshift",
+      "Object": "create defineProperty freeze getOwnPropertyNames getPrototypeOf keys prototype name length", "Array": "isArray prototype name length",
+      "Number": "MAX_VALUE MIN_VALUE NaN prototype name length", "String": "fromCharCode prototype name length" };
+    Object.keys(of).forEach(function (name) {
+      var where = name.split(".").reduce(function (at, key) { return at[key]; }, this), known = of[name].split(" ").concat("constructor", "length");
+      Object.getOwnPropertyNames(where).forEach(function (key) { if (known.indexOf(key) < 0) { delete where[key]; } });
+    }, this);
+    ["Map", "Set", "WeakMap", "Promise", "Proxy", "Reflect", "BigInt", "globalThis"].forEach(function (name) { delete this[name]; }, this);
+    "".padStart === undefined && [].includes === undefined && Object.assign === undefined;`, context);
+  assert.equal(left, true);
+  const inside = vm.compileFunction(readFileSync(here("webhook.js"), "utf8"), ["value", "HttpRequest", "hmac"], { parsingContext: context });
+  for (const answer of [taken, refused(401, "stale", "x"), { status: 200, text: "<html><title>Log in</title>" }]) {
+    const outside = run({ event_id: "87", event_name: "\u{1f600} \u00e4", event_update_history: '2026.11.21 08:16:46 "Ann"\n' }, answer);
+    const within = run({ event_id: "87", event_name: "\u{1f600} \u00e4", event_update_history: '2026.11.21 08:16:46 "Ann"\n' }, answer, inside);
+    const timeless = (sent) => JSON.stringify([sent.result, sent.error, sent.body?.replace(/"sent_at_ms":\d+/, "")]);
+    assert.equal(timeless(within), timeless(outside));
+  }
 });
 
 test("long texts are cut between characters, lists of host groups between names", () => {
