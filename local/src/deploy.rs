@@ -264,7 +264,7 @@ pub(crate) async fn set_what_is_dropped(aws: &Aws, outputs: &Outputs, origins: &
     }
     // As HttpApi has it in template.yaml.
     let cors = json!({ "corsConfiguration": {
-        "allowOrigins": origins, "allowMethods": ["GET"], "allowHeaders": ["content-type", "x-api-key"], "maxAge": 3600,
+        "allowOrigins": origins, "allowMethods": ["GET"], "allowHeaders": ["authorization", "content-type", "x-api-key"], "exposeHeaders": ["link"], "maxAge": 3600,
     } });
     aws.rest("apigateway", Method::PATCH, &format!("/v2/apis/{}", output("HttpApiId")?), Some(cors)).await?;
     Ok(())

@@ -68,7 +68,7 @@ impl State {
 
 /// One event, decoded.
 enum Told {
-    Status(StatusChanged),
+    Status(Box<StatusChanged>),
     Other(Other),
 }
 
@@ -83,7 +83,7 @@ impl Told {
     fn decode(event: BusEvent<Value>) -> Result<Self, String> {
         let BusEvent { detail_type, detail, .. } = event;
         let told = match detail_type.as_str() {
-            STATUS_CHANGED => serde_json::from_value(detail).map(Self::Status),
+            STATUS_CHANGED => serde_json::from_value(detail).map(|changed| Self::Status(Box::new(changed))),
             ZABBIX_SEEN => serde_json::from_value(detail).map(|seen| Self::Other(Other::Seen(seen))),
             HOST_CHANGED => serde_json::from_value(detail).map(|host| Self::Other(Other::Host(host))),
             ACTION_REFUSED => serde_json::from_value(detail).map(|refused| Self::Other(Other::Refused(refused))),
@@ -108,7 +108,7 @@ pub async fn route(state: &State, events: Vec<BusEvent<Value>>) -> Vec<Outcome> 
     let (mut changes, mut others) = (Vec::new(), Vec::new());
     for (n, event) in events.into_iter().enumerate() {
         match Told::decode(event) {
-            Ok(Told::Status(changed)) => changes.push((n, changed)),
+            Ok(Told::Status(changed)) => changes.push((n, *changed)),
             Ok(Told::Other(other)) => others.push((n, other)),
             Err(reason) => outcomes[n] = Outcome::Never(reason),
         }

@@ -93,7 +93,7 @@ async fn a_zabbix_that_is_not_there_is_asked_three_times_and_then_the_viewer_is_
 /// Fails if a comment stands there twice because an answer was lost, or a new one is taken for an old one.
 #[tokio::test]
 async fn what_was_done_before_its_answer_was_lost_is_not_done_again() {
-    for (clock, calls) in [(1_795_249_500, 1), (1_795_249_400, 2)] {
+    for (clock, done_again) in [(1_795_249_500, 0), (1_795_249_400, 1)] {
         let frontend = |asked: &Asked| match asked.method() {
             "event.get" => {
                 let mut events = recorded("v7.0", "event.get-one-resolved-with-updates")["body"]["result"].take();
@@ -110,6 +110,7 @@ async fn what_was_done_before_its_answer_was_lost_is_not_done_again() {
         let message = Some("looking into it".to_owned());
         let again = record(2, ActionRequest { acknowledge: true, message, ..ActionRequest::default() });
         let (outcome, asked, _) = acted(again, frontend).await;
-        assert_eq!((outcome, asked.len()), (Outcome::Stored, calls));
+        let acts = asked.iter().filter(|body| body["method"] == "event.acknowledge").count();
+        assert_eq!((outcome, acts), (Outcome::Stored, done_again));
     }
 }

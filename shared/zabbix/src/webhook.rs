@@ -54,7 +54,7 @@ pub fn status_changed(body: &[u8], accepted_at_ms: i64, zone: &Zone) -> Result<S
         event_id,
         problem,
         at,
-        seq: payload.text("event_update_history").map_or(0, |history| entries(&history)),
+        seq: updates(&payload),
         exact: false,
         observed: None,
         opened_at,
@@ -155,6 +155,13 @@ fn update(payload: &Payload, clock: &Clock, local: DateTime) -> Update {
         message: payload.text("event_update_message"),
         user: payload.text("user_fullname"),
     }
+}
+
+/// How many updates Zabbix knew of. The script counts them, for of a long history only a part is sent; a script of before
+/// it did sends the history alone.
+fn updates(payload: &Payload) -> u32 {
+    let counted = payload.text("event_update_count").and_then(|count| count.parse().ok());
+    counted.unwrap_or_else(|| payload.text("event_update_history").map_or(0, |history| entries(&history)))
 }
 
 /// Entries of `{EVENT.UPDATE.HISTORY}`: each begins with a line `2026.11.21 08:16:46 "who"`. (A comment can imitate such a
