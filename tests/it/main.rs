@@ -5,6 +5,7 @@
 mod cloud;
 mod end_to_end;
 mod events;
+mod feeds;
 mod flow_connect;
 mod flow_connector;
 mod flow_expiry;
