@@ -41,7 +41,8 @@ fn by_connector() -> Vec<StatusChanged> {
 /// What polls tell that knew nothing, each at another moment.
 fn by_poll() -> Vec<StatusChanged> {
     let triggers: Vec<Trigger> = answers("trigger.get-all");
-    let ended = ["event.get-recoveries", "event.get-one-resolved-with-updates", "event.get", "event.get-closed-manually"];
+    let ended =
+        ["event.get-recoveries", "event.get-one-resolved-with-updates", "event.get", "event.get-closed-manually"];
     let ended = ended.into_iter().flat_map(answers::<Event>).map(|event| (event.eventid.clone(), event));
     let ended: BTreeMap<String, Event> = ended.collect();
     let moments = ["problem.get", "problem.get-suppressed-manually", "problem.get-in-maintenance", "problem.get-empty"];
@@ -104,7 +105,7 @@ fn interleaved() -> impl Strategy<Value = Vec<Vec<StatusChanged>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(24))]
+    #![proptest_config(ProptestConfig::with_cases(12))]
 
     /// Fails if one feed beats another by coming later, if a version is told twice or not at all, or if what is shown
     /// differs from what is stored.
@@ -131,7 +132,8 @@ async fn run(batches: Vec<Vec<StatusChanged>>) -> Result<(), TestCaseError> {
     let snapshot = world.snapshot("c1").await.problems.into_iter();
     let snapshot: BTreeMap<String, Value> =
         snapshot.map(|problem| (problem["event_id"].as_str().unwrap().to_owned(), problem)).collect();
-    let states: BTreeMap<_, _> = snapshot.iter().map(|(id, view)| (id.clone(), without_version(view.clone()))).collect();
+    let states: BTreeMap<_, _> =
+        snapshot.iter().map(|(id, view)| (id.clone(), without_version(view.clone()))).collect();
     prop_assert_eq!(&states, &expected);
 
     let (mut seen, mut last) = (BTreeSet::new(), BTreeMap::new());
