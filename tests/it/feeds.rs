@@ -105,7 +105,7 @@ fn interleaved() -> impl Strategy<Value = Vec<Vec<StatusChanged>>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(12))]
+    #![proptest_config(ProptestConfig::with_cases(6))]
 
     /// Fails if one feed beats another by coming later, if a version is told twice or not at all, or if what is shown
     /// differs from what is stored.
