@@ -16,7 +16,7 @@ TARGET        := $(or $(TARGET_$(ARCHITECTURE)),$(error ARCHITECTURE must be arm
 # At a fixed address the loader has 27,000 places fewer to correct before a function starts (docs/adr/0016)
 FLAGS := $(RUSTFLAGS) -C relocation-model=static
 
-FUNCTIONS := ws-connect ws-disconnect ws-default zabbix-webhook status-router api keeper fanout recorder query migrate
+FUNCTIONS := ws-connect ws-disconnect ws-default zabbix-webhook zabbix-connector zabbix-poller zabbix-acknowledge status-router api keeper fanout recorder query migrate
 
 # A function with channels that it cannot read does not start: better no build.
 .PHONY: channels
@@ -39,6 +39,9 @@ $(eval $(call function,WsConnectFunction,ws-connect,channels.json))
 $(eval $(call function,WsDisconnectFunction,ws-disconnect,channels.json))
 $(eval $(call function,WsDefaultFunction,ws-default,channels.json))
 $(eval $(call function,ZabbixWebhookFunction,zabbix-webhook))
+$(eval $(call function,ZabbixConnectorFunction,zabbix-connector))
+$(eval $(call function,ZabbixPollerFunction,zabbix-poller))
+$(eval $(call function,ZabbixAcknowledgeFunction,zabbix-acknowledge))
 $(eval $(call function,StatusRouterFunction,status-router,channels.json))
 $(eval $(call function,ApiFunction,api,channels.json))
 $(eval $(call function,KeeperFunction,keeper,channels.json))

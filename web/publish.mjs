@@ -22,10 +22,10 @@ for (const name of ["WebSocketUrl", "BoardBucketName"]) {
   if (!outputs[name]) throw new Error(`the stack ${values.stack} has no output ${name}`);
 }
 
-writeFileSync(
-  `${dist}config.json`,
-  JSON.stringify({ ws_url: outputs.WebSocketUrl, title: values.title ?? "Signalbox", anonymous: parameters.AllowAnonymousViewers === "true" }),
-);
+const config = { ws_url: outputs.WebSocketUrl, title: values.title ?? "Signalbox", anonymous: parameters.AllowAnonymousViewers === "true" };
+// The output ends in /api; the board puts the whole path behind the base.
+if (outputs.ApiUrl) config.api_url = outputs.ApiUrl.replace(/\/api\/?$/, "");
+writeFileSync(`${dist}config.json`, JSON.stringify(config));
 
 const bucket = `s3://${outputs.BoardBucketName}`;
 // Assets carry a hash in their names and never change. They go first, so that the new page never names what is not there yet;

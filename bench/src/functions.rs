@@ -194,8 +194,9 @@ impl Channel {
     pub(crate) async fn publish(&self, data: String, options: &Options) -> anyhow::Result<u64> {
         let data = RawValue::from_string(data)?;
         let message = Message { delta: options.delta, ..Message::new(&data) };
+        let key = options.idempotency_key.as_deref();
         let how = PublishOptions {
-            idempotency_key: options.idempotency_key.as_deref(),
+            idempotency_keys: key.as_slice(),
             version: options.version.map(|version| Version { version, epoch: "" }),
             skip_history: false,
         };

@@ -15,6 +15,7 @@ mod functions;
 mod meter;
 mod node;
 mod posts;
+mod problems;
 mod publish_cost;
 mod role;
 mod rows;
@@ -25,7 +26,7 @@ mod writers;
 
 use anyhow::bail;
 
-const FIGURES: &str = "posts, rows, publish-cost, writers, storm, delta, cold-start, first-tls";
+const FIGURES: &str = "posts, rows, publish-cost, writers, storm, problems, delta, cold-start, first-tls";
 
 fn main() -> anyhow::Result<()> {
     let mut arguments = std::env::args().skip(1);
@@ -46,6 +47,7 @@ fn main() -> anyhow::Result<()> {
             "publish-cost" => publish_cost::run().await,
             "writers" => writers::run(&rest).await,
             "storm" => storm::run(&rest).await,
+            "problems" => problems::run(&rest).await,
             "delta" => feed::run().await,
             "cold-start" => cold_start::run(&rest).await,
             "first-tls" => first_tls::run(&rest).await,

@@ -2,7 +2,7 @@
 
 use anyhow::{Context as _, bail};
 
-use crate::{child::parent_gone, database, feed, functions, posts, publish_cost, rows, sink, storm, writers};
+use crate::{child::parent_gone, database, feed, functions, posts, problems, publish_cost, rows, sink, storm, writers};
 
 pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
     let (role, rest) = arguments.split_first().context("which role?")?;
@@ -23,6 +23,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
             "publisher" => publish_cost::publish().await,
             "writers" => writers::write(text(0)?, number(1)?, number(2)?, number(3)?).await,
             "storm" => storm::publish(number(0)?, number(1)?).await,
+            "problems" => problems::route(number(0)?, number(1)?, number(2)?).await,
             "feed" => feed::publish(number(0)?, text(1)? == "delta").await,
             _ => bail!("no role {role}"),
         }

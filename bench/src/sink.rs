@@ -36,7 +36,7 @@ pub(crate) struct Arrived {
     pub(crate) out_of_order: u64,
     /// Different sequences of offsets and payloads among the connections: 1 where all got the same in the same order.
     pub(crate) sequences: u64,
-    /// Different `"n"` in the publications' data that one connection got.
+    /// Different `"n"` in the publications' data that one connection got, or different problems.
     pub(crate) distinct: u64,
     /// Connections that got at least one publication.
     pub(crate) connections: u64,
@@ -92,9 +92,12 @@ impl Book {
         }
         let Some(connection) = self.connections.get_mut(id) else { return };
         for line in lines {
-            publications += 1;
-            let (offset, n) = (number_after(line, "\"offset\":"), number_after(line, "\"n\":"));
-            (offset, n).hash(&mut connection.sequence);
+            let of_problems: Vec<u64> = numbers_after(line, "\"event_id\":\"").collect();
+            let told =
+                if of_problems.is_empty() { number_after(line, "\"n\":").into_iter().collect() } else { of_problems };
+            publications += told.len().max(1) as u64;
+            let offset = number_after(line, "\"offset\":");
+            (offset, &told).hash(&mut connection.sequence);
             if let Some(offset) = offset {
                 // a place may be skipped: nothing was published there
                 self.arrived.out_of_order += u64::from(offset <= connection.last);
@@ -102,11 +105,11 @@ impl Book {
             }
             if self.witness.as_deref().is_none_or(|witness| witness == id) {
                 self.witness.get_or_insert_with(|| id.to_owned());
-                self.witnessed.extend(n);
+                self.witnessed.extend(told);
             }
-            if let Some(at) = number_after(line, "\"at\":") {
-                self.latencies_ms.push(float(now.saturating_sub(at)) / 1000.0);
-            }
+            let accepted_at = numbers_after(line, "\"accepted_at_ms\":").map(|ms| ms * 1_000);
+            let sent_at = number_after(line, "\"at\":").into_iter().chain(accepted_at);
+            self.latencies_ms.extend(sent_at.map(|at| float(now.saturating_sub(at)) / 1000.0));
         }
         connection.publications += publications;
         connection.frames += 1;
@@ -173,6 +176,12 @@ fn number_after(line: &str, name: &str) -> Option<u64> {
     let from = line.rfind(name)? + name.len();
     let digits = line[from..].split(|c: char| !c.is_ascii_digit()).next()?;
     digits.parse().ok()
+}
+
+/// All of them, of which a payload may hold several.
+fn numbers_after(line: &str, name: &str) -> impl Iterator<Item = u64> {
+    let ends = line.match_indices(name).map(|(at, name)| at + name.len());
+    ends.filter_map(|from| line[from..].split(|c: char| !c.is_ascii_digit()).next()?.parse().ok())
 }
 
 /// The role: prints where it listens, and serves until the bench is gone.

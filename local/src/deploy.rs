@@ -24,7 +24,7 @@ const STACK: &str = "signalbox";
 const BUCKET: &str = "signalbox-deployments";
 
 /// Parameters of template.yaml.
-pub(crate) type Parameters = BTreeMap<&'static str, String>;
+pub(crate) type Parameters = BTreeMap<String, String>;
 /// Outputs of template.yaml.
 pub(crate) type Outputs = BTreeMap<String, String>;
 
@@ -264,7 +264,7 @@ pub(crate) async fn set_what_is_dropped(aws: &Aws, outputs: &Outputs, origins: &
     }
     // As HttpApi has it in template.yaml.
     let cors = json!({ "corsConfiguration": {
-        "allowOrigins": origins, "allowMethods": ["GET"], "allowHeaders": ["content-type", "x-api-key"], "maxAge": 3600,
+        "allowOrigins": origins, "allowMethods": ["GET"], "allowHeaders": ["authorization", "content-type", "x-api-key"], "exposeHeaders": ["link"], "maxAge": 3600,
     } });
     aws.rest("apigateway", Method::PATCH, &format!("/v2/apis/{}", output("HttpApiId")?), Some(cors)).await?;
     Ok(())
@@ -305,8 +305,8 @@ mod tests {
 
     #[test]
     fn another_parameter_is_another_digest() {
-        let one = Parameters::from([("ApiKey", "a".to_owned())]);
-        let other = Parameters::from([("ApiKey", "b".to_owned())]);
+        let one = Parameters::from([("ApiKey".to_owned(), "a".to_owned())]);
+        let other = Parameters::from([("ApiKey".to_owned(), "b".to_owned())]);
         assert_ne!(digest(&one), digest(&other));
         assert_eq!(digest(&one), digest(&one.clone()));
     }

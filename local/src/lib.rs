@@ -390,9 +390,10 @@ impl Start {
         let endpoints = self.endpoints(&aws, &postgres, outputs)?;
         let web = match dist {
             None => None,
-            Some(dist) => {
-                Some(wait_for(&self.handle, web::Server::start(&self.handle, &dist, ports.web, &endpoints.ws_url))?)
-            }
+            Some(dist) => Some(wait_for(
+                &self.handle,
+                web::Server::start(&self.handle, &dist, ports.web, &endpoints.ws_url, &endpoints.api_url),
+            )?),
         };
         if options.demo {
             self.start_demo(&endpoints);
@@ -436,16 +437,19 @@ impl Start {
         let pooled = aws.put_secret("signalbox-local/database", &postgres.pooled_url()).await?;
         let direct = aws.put_secret("signalbox-local/migrations-database", &postgres.direct_url()).await?;
         let architecture = if cfg!(target_arch = "aarch64") { "arm64" } else { "x86_64" };
-        let mut parameters = Parameters::from([
+        let ours = [
             ("AllowedOrigins", self.origins().join(",")),
             ("Architecture", architecture.to_owned()),
             ("DatabaseMode", "external".to_owned()),
             ("DatabaseSecretArn", pooled),
             ("MigrationsDatabaseSecretArn", direct),
             ("LocalEndpoint", aws.endpoint().to_owned()),
-        ]);
-        parameters.extend(self.options.token_secret.clone().map(|secret| ("TokenHmacSecret", secret)));
-        parameters.extend(self.options.api_key.clone().map(|key| ("ApiKey", key)));
+        ];
+        let secret = self.options.token_secret.clone().map(|secret| ("TokenHmacSecret", secret));
+        let key = self.options.api_key.clone().map(|key| ("ApiKey", key));
+        let ours = ours.into_iter().chain(secret).chain(key);
+        let mut parameters: Parameters = ours.map(|(name, value)| (name.to_owned(), value)).collect();
+        parameters.extend(self.options.parameters.iter().cloned());
         Ok(parameters)
     }
 

@@ -32,6 +32,7 @@ Usage: cargo local [OPTIONS]
                                                      else generated and kept in the state]
   --api-key K        the X-API-Key of /api           [default: http_api.key of the channels' file, else generated
                                                      and kept in the state]
+  --parameter N=V    a parameter of the template, for example ZabbixApiUrl=http://127.0.0.1:8080; may be there again
   --demo             send real Zabbix messages at a human pace, so that the board is alive
   --no-web           neither build nor serve the board (needs no Node)
   --fresh            forget the state in DIR and begin anew
@@ -55,6 +56,8 @@ pub struct Options {
     pub token_secret: Option<String>,
     /// The `X-API-Key` of `/api`; `None` takes the channels' `http_api.key`, or lets the stack generate one.
     pub api_key: Option<String>,
+    /// More parameters of the template; they go before what the local cloud sets.
+    pub parameters: Vec<(String, String)>,
     /// Keep sending real Zabbix messages.
     pub demo: bool,
     /// Build and serve the board.
@@ -79,6 +82,7 @@ impl Default for Options {
             channels: None,
             token_secret: None,
             api_key: None,
+            parameters: Vec::new(),
             demo: false,
             web: true,
             fresh: false,
@@ -146,6 +150,7 @@ fn read(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
                 options.token_secret = Some(not_empty("--token-secret", parser.value()?.string()?)?);
             }
             Long("api-key") => options.api_key = Some(not_empty("--api-key", parser.value()?.string()?)?),
+            Long("parameter") => options.parameters.push(pair(&parser.value()?.string()?)?),
             Long("demo") => options.demo = true,
             Long("no-web") => options.web = false,
             Long("fresh") => options.fresh = true,
@@ -158,6 +163,12 @@ fn read(mut parser: lexopt::Parser) -> Result<Command, lexopt::Error> {
 
 fn not_empty(option: &str, value: String) -> Result<String, lexopt::Error> {
     if value.is_empty() { Err(format!("{option} is empty").into()) } else { Ok(value) }
+}
+
+fn pair(text: &str) -> Result<(String, String), lexopt::Error> {
+    let named = text.split_once('=').filter(|(name, _)| !name.is_empty());
+    let (name, value) = named.ok_or_else(|| format!("--parameter {text} is not NAME=VALUE"))?;
+    Ok((name.to_owned(), value.to_owned()))
 }
 
 #[cfg(test)]
@@ -187,6 +198,9 @@ mod tests {
             "t",
             "--api-key",
             "k",
+            "--parameter",
+            "ZabbixPollSeconds=1",
+            "--parameter=ZabbixApiUrl=http://z/?a=b",
             "--demo",
             "--no-web",
             "--fresh",
@@ -196,6 +210,8 @@ mod tests {
         assert_eq!(read.channels, Some("c.json".into()));
         assert_eq!(read.token_secret.as_deref(), Some("t"));
         assert_eq!(read.api_key.as_deref(), Some("k"));
+        let parameters = [("ZabbixPollSeconds", "1"), ("ZabbixApiUrl", "http://z/?a=b")];
+        assert_eq!(read.parameters, parameters.map(|(name, value)| (name.to_owned(), value.to_owned())));
         assert!(read.demo && read.fresh && !read.web);
     }
 
@@ -214,6 +230,8 @@ mod tests {
             (&["--dir"], "--dir"),
             (&["up"], "up"),
             (&["--api-key", ""], "--api-key"),
+            (&["--parameter", "Architecture"], "Architecture"),
+            (&["--parameter", "=x"], "--parameter"),
         ] {
             let error = error(arguments);
             assert!(error.contains(name) && !error.contains('\n'), "{error}");

@@ -101,10 +101,13 @@ impl Server {
         dist: &Path,
         port: u16,
         ws_url: &str,
+        api_url: &str,
     ) -> Result<Self, StartError> {
         let trouble = |error: io::Error| StartError::failed("serving the board", error);
         let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, port)).await.map_err(trouble)?;
-        let app = app(dist, json!({ "ws_url": ws_url, "title": "Signalbox (local)" }));
+        // the page names the paths from the root on
+        let api_url = api_url.trim_end_matches("/api");
+        let app = app(dist, json!({ "ws_url": ws_url, "api_url": api_url, "title": "Signalbox (local)" }));
         let (stop, stopped) = oneshot::channel::<()>();
         runtime.spawn(async move {
             let serve = axum::serve(listener, app).into_future();

@@ -346,14 +346,19 @@ impl Viewer {
     pub(crate) async fn problem(&mut self, event_id: u64, wanted: impl Fn(&Value) -> bool) -> Value {
         loop {
             let line = self.next().await.expect("a publication");
-            if let Some(problem) = line.pointer("/push/pub/data/problem")
-                && problem["event_id"] == event_id.to_string().as_str()
-                && wanted(problem)
-            {
+            let event_id = event_id.to_string();
+            let of_it = |problem: &&Value| problem["event_id"] == event_id.as_str() && wanted(problem);
+            if let Some(problem) = changes(&line).find(of_it) {
                 return problem.clone();
             }
         }
     }
+}
+
+/// The problems that a publication of the router's tells of.
+pub(crate) fn changes(line: &Value) -> impl Iterator<Item = &Value> {
+    let changes = line.pointer("/push/pub/data/changes").and_then(Value::as_array);
+    changes.into_iter().flatten().map(|change| &change["problem"])
 }
 
 /// Asks again until the answer is the wanted one.

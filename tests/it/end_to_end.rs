@@ -8,7 +8,8 @@ use signalbox_lambda::now_ms;
 use tokio_postgres::types::Type;
 
 use crate::cloud::{
-    PATIENCE, Viewer, alone, api, body, eventually, fresh_event_id, notify, notify_until_taken, request, shared,
+    PATIENCE, Viewer, alone, api, body, changes, eventually, fresh_event_id, notify, notify_until_taken, request,
+    shared,
 };
 
 /// Rows of the record of these problems.
@@ -22,7 +23,7 @@ async fn recorded(url: &str, ids: &[u64]) -> (i64, i64) {
         let rows = client.query_typed(&query, &[(&ids, Type::TEXT_ARRAY)]).await.unwrap();
         rows[0].get(0)
     };
-    let counts = (count("status_events").await, count("problems").await);
+    let counts = (count("status_changes").await, count("problems").await);
     drop(client);
     driver.await.unwrap().unwrap();
     counts
@@ -159,9 +160,8 @@ async fn functions_killed_in_a_burst_cost_nothing() {
             viewer = viewer.back(endpoints).await;
             continue;
         };
-        if let Some(id) = line.pointer("/push/pub/data/problem/event_id").and_then(Value::as_str) {
-            seen.extend(Some(id.to_owned()).filter(|id| wanted.contains(id)));
-        }
+        let told = changes(&line).filter_map(|problem| Some(problem["event_id"].as_str()?.to_owned()));
+        seen.extend(told.filter(|id| wanted.contains(id)));
     }
     let (open, _) = Viewer::connect(endpoints).await.snapshot().await;
     assert!(wanted.iter().all(|id| open.contains_key(id)));

@@ -5,7 +5,7 @@ use aws_lambda_events::{apigw::ApiGatewayWebsocketProxyRequest, sqs::SqsEvent};
 use lambda_http::request::LambdaRequest;
 use serde_json::Value;
 use signalbox_lambda::sqs;
-use signalbox_messages::{BusEvent, StatusChanged};
+use signalbox_messages::{BusEvent, ItemValues, StatusChanged};
 
 use crate::world::{World, pass};
 
@@ -26,17 +26,25 @@ const EVENTS: &[(&str, &str)] = &[
     event!("fanout/unknown-task"),
     event!("keeper/minute"),
     event!("migrate/create"),
+    event!("migrate/day"),
     event!("migrate/delete"),
     event!("migrate/update"),
+    event!("query/availability"),
+    event!("query/availability-of-services-as-csv"),
     event!("query/history"),
     event!("query/history-of-group"),
+    event!("query/response"),
     event!("query/status"),
+    event!("query/timeline"),
     event!("query/wrong-key"),
     event!("recorder/batch"),
     event!("recorder/batch-with-garbage"),
+    event!("status-router/host-changed"),
+    event!("status-router/item-values"),
     event!("status-router/problem"),
     event!("status-router/recovery"),
     event!("status-router/update"),
+    event!("status-router/zabbix-seen"),
     event!("ws-connect/authorized-origin"),
     event!("ws-connect/foreign-origin"),
     event!("ws-connect/no-origin"),
@@ -48,6 +56,14 @@ const EVENTS: &[(&str, &str)] = &[
     event!("ws-default/unknown-command"),
     event!("ws-disconnect/closed-by-client"),
     event!("ws-disconnect/idle"),
+    event!("zabbix-poller/minute"),
+    event!("zabbix-acknowledge/acknowledge"),
+    event!("zabbix-connector/bad-line"),
+    event!("zabbix-connector/events"),
+    event!("zabbix-connector/history"),
+    event!("zabbix-connector/no-token"),
+    event!("zabbix-connector/not-ndjson"),
+    event!("zabbix-connector/wrong-token"),
     event!("zabbix-webhook/bad-signature"),
     event!("zabbix-webhook/no-event-id"),
     event!("zabbix-webhook/no-signature"),
@@ -114,16 +130,46 @@ async fn socket_events_are_answered_as_the_readme_says() {
     assert_eq!(world.tables.table.connection(&id).await.unwrap(), None);
 }
 
+/// As the queue hands it over.
+async fn routed(world: &World, path: &str) {
+    let batch: SqsEvent = serde_json::from_str(event(path)).unwrap();
+    let response =
+        sqs::process(batch, &sqs::DeadLetters::Redrive, |records| status_router::handle(&world.router, records)).await;
+    assert_eq!(response.batch_item_failures.len(), 0, "{path}");
+}
+
 #[tokio::test(start_paused = true)]
 async fn router_events_are_routed() {
     let world = World::new().await;
     world.watcher("c1").await;
     for path in ["status-router/problem", "status-router/update", "status-router/recovery"] {
-        let event: BusEvent<StatusChanged> = serde_json::from_str(event(path)).unwrap();
-        status_router::handle(&world.router, event).await.unwrap();
+        routed(&world, path).await;
     }
     let states: Vec<_> = world.published("c1").iter().map(|problem| problem["state"].clone()).collect();
     assert_eq!(states, ["open", "open", "resolved"]);
+}
+
+/// Would fail if a board could not tell a calm Zabbix from a silent one, live or from its snapshot.
+#[tokio::test(start_paused = true)]
+async fn what_a_poll_told_of_zabbix_and_a_host_reaches_viewers_and_the_snapshot() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    for path in ["status-router/zabbix-seen", "status-router/host-changed"] {
+        for _ in 0..2 {
+            routed(&world, path).await;
+        }
+    }
+    let told = |field: &str| -> Vec<Value> {
+        let lines = world.posts.lines("c1");
+        lines.iter().filter_map(|line| line.pointer("/push/pub/data")?.get(field).cloned()).collect()
+    };
+    assert_eq!(told("zabbix").iter().map(|seen| &seen["failure"]["code"]).collect::<Vec<_>>(), ["unreachable"]);
+    assert_eq!(told("host").iter().map(|host| &host["state"]["disabled"]).collect::<Vec<_>>(), [true]);
+    world.viewer("c2").await;
+    let request = r#"{"id":9,"rpc":{"method":"status.snapshot","data":{}}}"#;
+    let page = &world.send("c2", request).await[0]["rpc"]["data"];
+    assert_eq!(page["zabbix"]["failure"]["code"], "unreachable", "{page}");
+    assert_eq!(page["hosts"][0]["state"]["disabled"], true);
 }
 
 #[tokio::test(start_paused = true)]
@@ -141,6 +187,28 @@ async fn webhook_events_are_stale_as_they_lie_and_taken_when_signed_again() {
         };
         assert_eq!(world.notify(&text_of(&body)).await.status(), expected, "{path}");
     }
+}
+
+#[tokio::test(start_paused = true)]
+async fn connector_events_are_answered_as_the_readme_says() {
+    let world = World::new().await;
+    for (path, status, says) in [
+        ("zabbix-connector/events", 200, r#""accepted":2"#),
+        ("zabbix-connector/history", 200, r#""accepted":1"#),
+        ("zabbix-connector/bad-line", 200, r#""line":2"#),
+        ("zabbix-connector/no-token", 401, "no_token"),
+        ("zabbix-connector/wrong-token", 401, "bad_token"),
+        ("zabbix-connector/not-ndjson", 400, "not_ndjson"),
+    ] {
+        let request = lambda_http::Request::from(serde_json::from_str::<LambdaRequest>(event(path)).unwrap());
+        let response = zabbix_connector::handle(&world.connector, request).await;
+        assert_eq!(response.status(), status, "{path}");
+        assert!(text_of(response.body()).contains(says), "{path}: {:?}", response.body());
+    }
+    assert_eq!(of("zabbix-connector").count(), 6);
+    assert_eq!((world.bus.messages().len(), world.bus.of::<ItemValues>().len()), (3, 1));
+    // without the namespace `items` there is nobody to tell
+    routed(&world, "status-router/item-values").await;
 }
 
 #[tokio::test(start_paused = true)]
@@ -219,12 +287,13 @@ async fn recorder_events_hold_what_the_recorder_records() {
 fn query_and_migrate_events_have_the_shape_of_theirs() {
     for (path, text) in of("query") {
         let request = lambda_http::Request::from(serde_json::from_str::<LambdaRequest>(text).unwrap());
-        assert!(request.uri().path().ends_with("/api/status") || request.uri().path().ends_with("/history"), "{path}");
+        assert!(request.uri().path().starts_with("/api/status"), "{path}");
         assert!(request.headers().contains_key("x-api-key"), "{path}");
     }
     for (path, text) in of("migrate") {
         let request: Value = serde_json::from_str(text).unwrap();
-        assert!(request["ResponseURL"].is_string() && request["RequestType"].is_string(), "{path}");
+        let scheduled = request["source"] == "aws.events";
+        assert!(scheduled || request["ResponseURL"].is_string() && request["RequestType"].is_string(), "{path}");
     }
 }
 

@@ -3,8 +3,9 @@
 use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
+use signalbox_messages::StatusChanged;
 
-use crate::world::{World, all_recorded, bus_event, recorded};
+use crate::world::{World, all_recorded, recorded};
 
 #[tokio::test(start_paused = true)]
 async fn a_problem_its_update_and_its_recovery_reach_the_viewer() {
@@ -88,10 +89,8 @@ async fn a_repeated_message_publishes_nothing_new() {
     assert_eq!(world.published("c1").len(), 1);
     // EventBridge may deliver twice at once
     let message = world.bus.messages().remove(0);
-    let again = || status_router::handle(&world.router, bus_event(message.clone()));
-    let (one, two) = tokio::join!(again(), again());
-    one.unwrap();
-    two.unwrap();
+    let again = || world.route(vec![message.clone()]);
+    tokio::join!(again(), again());
     assert_eq!(world.published("c1").len(), 1);
 }
 
@@ -117,16 +116,18 @@ async fn a_viewer_that_subscribes_from_its_snapshot_misses_nothing() {
     let mut open: std::collections::BTreeMap<String, Value> =
         snapshot.problems.into_iter().map(|problem| (problem["event_id"].to_string(), problem)).collect();
     for publication in reply["subscribe"]["publications"].as_array().unwrap() {
-        let problem = &publication["data"]["problem"];
-        let key = problem["event_id"].to_string();
-        if open.get(&key).is_some_and(|known| known["version"].as_u64() >= problem["version"].as_u64()) {
-            continue;
+        for change in publication["data"]["changes"].as_array().unwrap() {
+            let problem = &change["problem"];
+            let key = problem["event_id"].to_string();
+            if open.get(&key).is_some_and(|known| known["version"].as_u64() >= problem["version"].as_u64()) {
+                continue;
+            }
+            if problem["state"] == "open" {
+                open.insert(key, problem.clone())
+            } else {
+                open.remove(&key)
+            };
         }
-        if problem["state"] == "open" {
-            open.insert(key, problem.clone())
-        } else {
-            open.remove(&key)
-        };
     }
     let mut expected = world.snapshot("c1").await.problems;
     let mut shown: Vec<Value> = open.into_values().collect();
@@ -199,7 +200,7 @@ async fn what_recovered_lately_is_in_the_snapshot_and_hosts_stay_known() {
     message.at = now - 60;
     message.opened_at = now - 600;
     message.recovery.as_mut().unwrap().at = now - 60;
-    status_router::handle(&world.router, bus_event(message)).await.unwrap();
+    world.route(vec![message]).await;
     world.viewer("c1").await;
     let snapshot = world.snapshot("c1").await;
     assert!(snapshot.problems.is_empty());
@@ -216,4 +217,147 @@ async fn nothing_reaches_the_bus_that_was_refused() {
     let huge = format!(r#"{{"event_id":"1","x":"{}"}}"#, "x".repeat(256 * 1024));
     assert_eq!(world.notify(&huge).await.status(), 413);
     assert!(world.bus.messages().is_empty());
+}
+
+fn data_of(world: &World, id: &str) -> Vec<Value> {
+    let lines = world.posts.lines(id);
+    lines.iter().filter_map(|line| line.pointer("/push/pub/data").cloned()).collect()
+}
+
+/// Opened problems with these event ids.
+fn opened(ids: std::ops::Range<u32>) -> Vec<StatusChanged> {
+    let zone = "auto".parse().unwrap();
+    let body = recorded("recommended/v7.0-problem");
+    let first = signalbox_zabbix::status_changed(body.as_bytes(), signalbox_lambda::now_ms(), &zone).unwrap();
+    let of = |id: u32| StatusChanged { id: format!("{id}-problem"), event_id: id.to_string(), ..first.clone() };
+    ids.map(of).collect()
+}
+
+fn event_ids(publication: &Value) -> Vec<&str> {
+    let changes = publication["changes"].as_array().unwrap();
+    changes.iter().map(|change| change["problem"]["event_id"].as_str().unwrap()).collect()
+}
+
+/// Fails if a batch is published change by change: a storm would be as many frames as it has problems.
+#[tokio::test(start_paused = true)]
+async fn the_changes_of_a_batch_are_one_publication_and_come_once_in_whatever_company_they_come_again() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    let changes = opened(1_000..1_012);
+    world.route(changes[..4].to_vec()).await;
+    assert_eq!(data_of(&world, "c1").iter().map(event_ids).collect::<Vec<_>>(), [["1000", "1001", "1002", "1003"]]);
+    world.route(changes[..4].to_vec()).await;
+    assert_eq!(data_of(&world, "c1").len(), 1, "nothing new");
+    world.route(changes[2..6].to_vec()).await;
+    assert_eq!(event_ids(&data_of(&world, "c1")[1]), ["1004", "1005"]);
+    // two batches at once with one change in common
+    tokio::join!(world.route(changes[6..10].to_vec()), world.route(changes[9..].to_vec()));
+    let told = world.published("c1");
+    let mut ids: Vec<_> = told.iter().map(|problem| problem["event_id"].as_str().unwrap()).collect();
+    ids.sort_unstable();
+    assert_eq!(ids, (1_000..1_012).map(|id| id.to_string()).collect::<Vec<_>>(), "each once");
+}
+
+/// The router dies after it wrote the state: its successor finds nothing to change, and publishes.
+#[tokio::test(start_paused = true)]
+async fn what_was_written_and_not_published_is_published_when_it_comes_again() {
+    let world = World::new().await;
+    world.watcher("c1").await;
+    let changes = opened(1_000..1_003);
+    let now = signalbox_lambda::now_ms() / 1000;
+    world.router.status.apply_all(&changes.iter().collect::<Vec<_>>(), now).await.unwrap();
+    assert_eq!(data_of(&world, "c1").len(), 0);
+    world.route(changes).await;
+    assert_eq!(data_of(&world, "c1").iter().map(event_ids).collect::<Vec<_>>(), [["1000", "1001", "1002"]]);
+}
+
+/// Fails if a channel is left out between a viewer's question and its subscription.
+#[tokio::test(start_paused = true)]
+async fn a_hosts_channel_has_publications_from_the_moment_somebody_asks_for_it() {
+    let world = World::new().await;
+    let table = &world.tables.table;
+    world.route(opened(1_000..1_001)).await;
+    assert_eq!(table.find_head("status:host:web-01").await.unwrap(), None, "nobody ever asked");
+    world.viewer("c1").await;
+    let rpc = |id: u32, data: Value| json!({"id": id, "rpc": {"method": "status.snapshot", "data": data}}).to_string();
+    let page = world.send("c1", &rpc(5, json!({"host": "web-01"}))).await.remove(0)["rpc"]["data"].take();
+    assert_eq!(page["problems"][0]["event_id"], "1000");
+    assert_eq!((&page["hosts"][0]["host"], &page["position"]["offset"]), (&json!("web-01"), &json!(0)));
+    world.route(opened(1_001..1_002)).await;
+    let position = &page["position"];
+    let subscribe = json!({"id": 6, "subscribe": {"channel": "status:host:web-01", "recover": true,
+        "epoch": position["epoch"], "offset": position["offset"]}});
+    let reply = world.send("c1", &subscribe.to_string()).await.remove(0)["subscribe"].take();
+    assert_eq!(reply["recovered"], true, "{reply}");
+    assert_eq!(event_ids(&reply["publications"][0]["data"]), ["1001"]);
+    // another host's, a group's, and what is neither
+    let group = page["problems"][0]["groups"][0].clone();
+    for (id, data, problems) in
+        [(7, json!({"host": "web-02"}), 0), (8, json!({"group": group}), 2), (9, json!({"group": "No such"}), 0)]
+    {
+        let page = world.send("c1", &rpc(id, data)).await.remove(0)["rpc"]["data"].take();
+        assert_eq!(page["problems"].as_array().unwrap().len(), problems, "{page}");
+    }
+    for (id, bad) in [(10, json!({"host": "a", "group": "b"})), (11, json!({"hosts": "a"})), (12, json!({"host": ""}))]
+    {
+        assert_eq!(world.send("c1", &rpc(id, bad.clone())).await[0]["error"]["code"], 107, "{bad}");
+    }
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_viewer_acts_where_it_may_and_what_is_refused_comes_back() {
+    let (queue, asked) = signalbox_queues::Queue::recorded();
+    let mut world = World::new().await;
+    let act = |id: u32, data: Value| json!({"id": id, "rpc": {"method": "status.act", "data": data}}).to_string();
+    let good = || json!({"event_id": "87", "acknowledge": true, "message": "on it"});
+    world.viewer("c0").await;
+    assert_eq!(world.send("c0", &act(2, good())).await[0]["error"]["code"], 108, "nobody may");
+    assert_eq!(
+        world.send("c0", r#"{"id":3,"rpc":{"method":"status.snapshot"}}"#).await[0]["rpc"]["data"]["may_act"],
+        Value::Null
+    );
+
+    world.default.actions = ws_default::Actions::new(queue, "anna, eve");
+    world.watcher("c1").await;
+    world.connected("c2", "ben").await;
+    assert_eq!(
+        world.send("c1", r#"{"id":4,"rpc":{"method":"status.snapshot"}}"#).await[0]["rpc"]["data"]["may_act"],
+        true
+    );
+    assert_eq!(world.send("c2", &act(2, good())).await[0]["error"]["code"], 103);
+    for bad in [
+        json!({"event_id": "87"}),
+        json!({"event_id": "x", "close": true}),
+        json!({"event_id": "87", "severity": 9}),
+        json!({"acknowledge": true}),
+        json!([1]),
+    ] {
+        assert_eq!(world.send("c1", &act(5, bad.clone())).await[0]["error"]["code"], 107, "{bad}");
+    }
+    assert_eq!(asked.lock().unwrap().len(), 0);
+    assert_eq!(world.send("c1", &act(6, good())).await[0]["rpc"]["data"], json!({}));
+    let action: signalbox_messages::Action = serde_json::from_str(&asked.lock().unwrap()[0]).unwrap();
+    assert_eq!((action.event_id.as_str(), action.user.as_str()), ("87", "anna"));
+    assert_eq!((action.request.acknowledge, action.request.message.as_deref()), (true, Some("on it")));
+
+    let detail = json!({"id": action.id, "event_id": "87", "user": "anna", "reason": "may not close"});
+    let refused = || {
+        let detail_type = "ActionRefused".to_owned();
+        signalbox_messages::BusEvent { id: "b".to_owned(), detail_type, source: String::new(), detail: detail.clone() }
+    };
+    world.route_events(vec![refused()]).await;
+    world.route_events(vec![refused()]).await;
+    let told = data_of(&world, "c1");
+    assert_eq!(told, [json!({"refused": {"event_id": "87", "user": "anna", "reason": "may not close"}})]);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_ticket_is_good_for_ten_minutes_and_no_longer_than_its_viewer() {
+    let world = World::new().await;
+    world.viewer("c1").await;
+    let ticket = world.send("c1", r#"{"id":2,"rpc":{"method":"status.ticket"}}"#).await[0]["rpc"]["data"].clone();
+    let (key, now) = (world.default.tickets.clone().unwrap(), signalbox_lambda::now_ms() / 1000);
+    let (token, end) = (ticket["token"].as_str().unwrap(), ticket["expires_at"].as_i64().unwrap());
+    assert!((now + 590..=now + 600).contains(&end));
+    assert!(key.is_good(token, end - 1) && !key.is_good(token, end));
 }

@@ -5,7 +5,9 @@
 mod cloud;
 mod end_to_end;
 mod events;
+mod feeds;
 mod flow_connect;
+mod flow_connector;
 mod flow_expiry;
 mod flow_publish;
 mod flow_status;

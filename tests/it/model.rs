@@ -252,6 +252,8 @@ async fn publishers_and_subscribers_at_once_over_http_are_in_order_and_whole() {
         channels: channels.clone(),
         tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
         subscription_tokens: None,
+        tickets: signalbox_auth::TicketKey::new("example-ticket-secret"),
+        actions: None,
         allow_anonymous: false,
     };
     let namespace = channels.namespace_of(&ChannelName::parse(CHANNEL).unwrap()).unwrap();

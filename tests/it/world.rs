@@ -6,11 +6,11 @@ use std::{path::Path, sync::Arc};
 use aws_lambda_events::apigw::ApiGatewayWebsocketProxyRequest;
 use lambda_http::{Body, Request, Response};
 use serde_json::{Value, json};
-use signalbox_auth::{SIGNATURE_HEADER, TIMESTAMP_HEADER, TokenVerifier, WebhookSecret};
+use signalbox_auth::{BearerToken, SIGNATURE_HEADER, TIMESTAMP_HEADER, TokenVerifier, WebhookSecret};
 use signalbox_bus::{Bus, Recording};
 use signalbox_channels::{ChannelName, ChannelsConfig};
 use signalbox_connections::{BUCKETS, Subscriber, testing::Tables};
-use signalbox_lambda::now_ms;
+use signalbox_lambda::{now_ms, sqs::Outcome};
 use signalbox_messages::{BusEvent, SOURCE, STATUS_CHANGED, StatusChanged};
 use signalbox_publishing::{Gateway, Message, PublishOptions, Publisher, Recorded};
 
@@ -18,6 +18,8 @@ use signalbox_publishing::{Gateway, Message, PublishOptions, Publisher, Recorded
 pub(crate) const TOKEN_SECRET: &str = "example-token-secret-0123456789abcdef";
 /// `WEBHOOK_SECRET` of events/README.md, and of the recorded requests.
 pub(crate) const WEBHOOK_SECRET: &str = "example-shared-secret";
+/// `ZABBIX_CONNECTOR_TOKEN` of events/README.md, and of the recorded requests.
+pub(crate) const CONNECTOR_TOKEN: &str = "example-connector-token";
 /// An allowed origin.
 pub(crate) const ORIGIN: &str = "https://status.example.org";
 
@@ -28,6 +30,7 @@ pub(crate) struct World {
     pub(crate) disconnect: ws_disconnect::State,
     pub(crate) default: ws_default::State,
     pub(crate) webhook: zabbix_webhook::State,
+    pub(crate) connector: zabbix_connector::State,
     pub(crate) router: status_router::State,
     pub(crate) bus: Recording,
     routed: std::sync::Mutex<usize>,
@@ -56,11 +59,17 @@ impl World {
                 channels: channels.clone(),
                 tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
                 subscription_tokens: None,
+                tickets: signalbox_auth::TicketKey::new("example-ticket-secret"),
+                actions: None,
                 allow_anonymous: false,
             },
             webhook: zabbix_webhook::State {
                 secret: WebhookSecret::new(WEBHOOK_SECRET).unwrap(),
                 zone: "auto".parse().unwrap(),
+                bus: Bus::Recorded(bus.clone()),
+            },
+            connector: zabbix_connector::State {
+                token: BearerToken::new(CONNECTOR_TOKEN).unwrap(),
                 bus: Bus::Recorded(bus.clone()),
             },
             router: status_router::State { status: tables.status.clone(), publisher, channels },
@@ -174,18 +183,39 @@ impl World {
         zabbix_webhook::handle(&self.webhook, Request::from_parts(parts, body)).await
     }
 
+    /// Posts lines to the connector, `events` or `history`.
+    pub(crate) async fn stream(&self, feed: &str, body: &[u8]) -> Response<Body> {
+        let request = lambda_http::http::Request::post(format!("/connector/zabbix/{feed}"))
+            .header("Authorization", format!("Bearer {CONNECTOR_TOKEN}"))
+            .body(Body::from(body))
+            .unwrap();
+        zabbix_connector::handle(&self.connector, request).await
+    }
+
     /// Routes what is on the bus and was not routed yet.
     pub(crate) async fn drain_bus(&self) {
         loop {
-            let next = {
+            let next: Vec<_> = {
                 let mut routed = self.routed.lock().unwrap();
-                let message = self.bus.messages().get(*routed).cloned();
-                *routed += usize::from(message.is_some());
-                message
+                let next: Vec<_> = self.bus.messages().into_iter().skip(*routed).take(BATCH).collect();
+                *routed += next.len();
+                next
             };
-            let Some(message) = next else { return };
-            status_router::handle(&self.router, bus_event(message)).await.unwrap();
+            if next.is_empty() {
+                return;
+            }
+            self.route(next).await;
         }
+    }
+
+    /// Routes these as one batch.
+    pub(crate) async fn route(&self, messages: Vec<StatusChanged>) {
+        self.route_events(messages.into_iter().map(bus_event).collect()).await;
+    }
+
+    pub(crate) async fn route_events(&self, events: Vec<BusEvent<Value>>) {
+        let count = events.len();
+        assert_eq!(status_router::route(&self.router, events).await, vec![Outcome::Stored; count]);
     }
 
     /// All pages of the snapshot, as a viewer reads them.
@@ -221,9 +251,13 @@ impl World {
     /// The problems that were published to a connection, in order.
     pub(crate) fn published(&self, id: &str) -> Vec<Value> {
         let lines = self.posts.lines(id);
-        lines.iter().filter_map(|line| line.pointer("/push/pub/data/problem").cloned()).collect()
+        let changes = lines.iter().filter_map(|line| line.pointer("/push/pub/data/changes")?.as_array());
+        changes.flatten().map(|change| change["problem"].clone()).collect()
     }
 }
+
+/// What the router gets at once (template.yaml).
+const BATCH: usize = 10;
 
 /// What `status.snapshot` tells.
 #[derive(Debug, Default)]
@@ -332,8 +366,9 @@ pub(crate) fn socket_event(
 }
 
 /// What EventBridge hands to a target.
-pub(crate) fn bus_event(message: StatusChanged) -> BusEvent<StatusChanged> {
-    BusEvent { id: "b".to_owned(), detail_type: STATUS_CHANGED.to_owned(), source: SOURCE.to_owned(), detail: message }
+pub(crate) fn bus_event(message: StatusChanged) -> BusEvent<Value> {
+    let detail = serde_json::to_value(message).unwrap();
+    BusEvent { id: "b".to_owned(), detail_type: STATUS_CHANGED.to_owned(), source: SOURCE.to_owned(), detail }
 }
 
 /// Bodies that Zabbix really sent: `recommended/v7.0-problem`, `v7.0/08-recovery-high` …

@@ -12,6 +12,14 @@ export function element<K extends keyof HTMLElementTagNameMap>(
   return made;
 }
 
+/** The same for a part of a drawing. */
+export function svgElement<K extends keyof SVGElementTagNameMap>(tag: K, attributes: Record<string, string>, ...children: SVGElement[]): SVGElementTagNameMap[K] {
+  const made = document.createElementNS("http://www.w3.org/2000/svg", tag);
+  for (const [name, value] of Object.entries(attributes)) made.setAttribute(name, value);
+  made.append(...children);
+  return made;
+}
+
 /**
  * The element of index.html with this id.
  * @throws {Error} if the page and the script do not belong together.

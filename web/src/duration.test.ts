@@ -1,5 +1,5 @@
 import { expect, test } from "vitest";
-import { formatDuration, formatLatency, median } from "./duration";
+import { formatAgo, formatDuration, formatLatency, median } from "./duration";
 
 test.each([
   [-5, "0s"],
@@ -24,4 +24,16 @@ test("the median is one of the values", () => {
   expect(median([])).toBeUndefined();
   expect(median([9, 1, 5])).toBe(5);
   expect(median([4, 1, 3, 2])).toBe(2);
+});
+
+test.each([
+  [-5, "0 s"],
+  [119.9, "119 s"],
+  [120, "2 min"],
+  [7199, "119 min"],
+  [7200, "2 h"],
+  [2 * 86400 - 1, "47 h"],
+  [2 * 86400, "2 d"],
+])("%d seconds are said as %s", (seconds, text) => {
+  expect(formatAgo(seconds)).toBe(text);
 });

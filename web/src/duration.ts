@@ -10,6 +10,15 @@ export function formatDuration(seconds: number): string {
   return `${Math.floor(days / 365)}y ${days % 365}d`;
 }
 
+/** A duration in its one telling unit, as people say it: `40 s`, `3 min`, `2 h`, `5 d`. Negative ones read `0 s`. */
+export function formatAgo(seconds: number): string {
+  const total = Math.max(0, Math.floor(seconds));
+  if (total < 120) return `${total} s`;
+  if (total < 7200) return `${Math.floor(total / 60)} min`;
+  if (total < 2 * 86400) return `${Math.floor(total / 3600)} h`;
+  return `${Math.floor(total / 86400)} d`;
+}
+
 /** A latency: whole milliseconds below 10 s, else a duration. */
 export function formatLatency(ms: number): string {
   if (!Number.isFinite(ms)) return "–";

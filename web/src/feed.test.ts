@@ -48,7 +48,7 @@ class Server {
 
   publish(published: Problem): void {
     this.offset += 1;
-    this.push({ channel: "status:all", pub: { offset: this.offset, data: { problem: published, accepted_at_ms: Date.now() } } });
+    this.push({ channel: "status:all", pub: { offset: this.offset, data: { changes: [{ problem: published, accepted_at_ms: Date.now() }] } } });
   }
 
   sent<K extends keyof Command>(name: K): NonNullable<Command[K]>[] {
@@ -107,10 +107,11 @@ beforeEach(() => {
       },
       publication: (publication, late) => {
         told.push(late ? "late publication" : "publication");
-        store.applyPublication(publication.problem, Date.now());
+        if ("changes" in publication) for (const { problem: changed } of publication.changes) store.applyPublication(changed, Date.now());
       },
       live: () => told.push("live"),
       progress: () => undefined,
+      loading: (problems, of) => told.push(`${problems} of ${of}`),
       lost: () => told.push("lost"),
       refused: (code) => told.push(`refused ${code}`),
     },
@@ -136,9 +137,12 @@ test("pages are followed and the position is that of the first", async () => {
     if (!command.rpc) return server.usual(command);
     const { cursor } = command.rpc.data;
     server.offset += 1;
-    return { rpc: { data: { problems: [problem({ event_id: cursor ?? "first" })], position: { offset: server.offset, epoch: "e" }, now_ms: 1, ...(cursor ? {} : { cursor: "second" }) } } };
+    const first = { cursor: "second", zabbix: { at_ms: 1, problems: 2 }, may_act: true };
+    return { rpc: { data: { problems: [problem({ event_id: cursor ?? "first" })], position: { offset: server.offset, epoch: "e" }, now_ms: 1, ...(cursor ? {} : first) } } };
   };
   await started();
+  expect(told).toEqual(["1 of 2", "snapshot", "live"]);
+  expect(store).toMatchObject({ zabbix: { at_ms: 1 }, mayAct: true });
   expect([...store.open.keys()]).toEqual(["first", "second"]);
   expect(server.sent("subscribe")[0]?.offset).toBe(11);
 });
@@ -156,7 +160,7 @@ test("what is published after the snapshot arrives with the subscribe reply", as
   server.answer = (command) => {
     const answer = server.usual(command);
     if (!command.subscribe) return answer;
-    const data = { problem: problem({ event_id: "2" }), accepted_at_ms: 1 };
+    const data = { changes: [{ problem: problem({ event_id: "2" }), accepted_at_ms: 1 }] };
     return { subscribe: { ...(answer as { subscribe: object }).subscribe, publications: [{ offset: 11, data }] } };
   };
   await started();
@@ -265,8 +269,27 @@ test("a publication that is merely on its way is waited for", async () => {
 
 test("a malformed publication is left out", async () => {
   await started();
-  server.push({ channel: "status:all", pub: { offset: 11, data: { problem: { event_id: "x" } } } });
+  server.push({ channel: "status:all", pub: { offset: 11, data: { changes: [{ problem: { event_id: "x" } }] } } });
   server.push({ channel: "status:all", pub: { offset: 12, data: null } });
   await vi.advanceTimersByTimeAsync(10);
   expect(told).toEqual(["snapshot", "live"]);
+});
+
+test("one publication with many changes is handed over as one", async () => {
+  await started();
+  const changes = ["2", "3"].map((id) => ({ problem: problem({ event_id: id }), accepted_at_ms: 1 }));
+  server.push({ channel: "status:all", pub: { offset: 11, data: { changes } } });
+  await vi.advanceTimersByTimeAsync(10);
+  expect(told).toEqual(["snapshot", "live", "publication"]);
+  expect([...store.open.keys()]).toEqual(["1", "2", "3"]);
+});
+
+test("word of the poller has no place in the history, and does not move the board's", async () => {
+  await started();
+  server.push({ channel: "status:all", pub: { data: { zabbix: { at_ms: 5 } } } });
+  await vi.advanceTimersByTimeAsync(10);
+  expect(told).toEqual(["snapshot", "live", "publication"]);
+  server.sockets.at(-1)?.close(1006, "");
+  await vi.advanceTimersByTimeAsync(5000);
+  expect(server.sent("subscribe").at(-1)).toMatchObject({ recover: true, offset: 10 });
 });

@@ -6,6 +6,7 @@ import {
   type MonitoredHost,
   type Position,
   type Problem,
+  type SnapshotPage,
   type Span,
   type StatusPublication,
 } from "./problem";
@@ -29,6 +30,8 @@ export interface FeedListener {
   /** Subscribed, and in line with a snapshot. */
   live(): void;
   progress(reason: string): void;
+  /** So many problems of a snapshot are there, of so many if that is known. */
+  loading(problems: number, of: number | undefined): void;
   lost(reason: string): void;
   refused(code: number, reason: string): void;
 }
@@ -174,20 +177,22 @@ export class Feed {
     const problems: Problem[] = [];
     const hosts: MonitoredHost[] = [];
     const recent: Span[] = [];
-    let position: Position | undefined;
+    let first: SnapshotPage | undefined;
     let cursor: string | undefined;
     do {
       const sent = this.now();
       const { data } = await this.client.rpc("status.snapshot", cursor === undefined ? {} : { cursor });
       const page = parseSnapshotPage(data);
       this.clock.sample(page.now_ms, sent, this.now());
-      position ??= page.position;
-      problems.push(...page.problems);
-      hosts.push(...page.hosts);
-      recent.push(...page.recent);
+      first ??= page;
+      // Not push(...page): the number of arguments of a call is limited.
+      for (const problem of page.problems) problems.push(problem);
+      for (const host of page.hosts) hosts.push(host);
+      for (const span of page.recent) recent.push(span);
       cursor = page.cursor;
+      if (cursor !== undefined) this.listener.loading(problems.length, first.zabbix?.problems);
     } while (cursor !== undefined);
-    return { problems, hosts, recent, position };
+    return { problems, hosts, recent, position: first.position, zabbix: first.zabbix, mayAct: first.may_act };
   }
 
   private subscribe(): void {

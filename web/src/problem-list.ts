@@ -13,6 +13,10 @@ export interface Item {
   /** Cannot be evaluated at present: the trigger has an open internal entry. */
   unevaluable: boolean;
   mark: { kind: "new" | "changed" | "resolved"; atMs: number } | undefined;
+  /** What became of an action that was sent from here. */
+  act: { word: string; sentence: string; bad: boolean } | undefined;
+  /** The viewer may act on it. */
+  mayAct: boolean;
 }
 
 interface Row {
@@ -24,15 +28,17 @@ interface Row {
   signature: string;
 }
 
-const OVERSCAN = 6;
+const OVERSCAN = 4;
 
 /**
  * The problem list. Only the rows in sight exist in the document (and the focused one, so that focus survives scrolling);
  * all rows are of the same height but for the one whose details are open.
  */
 export class ProblemList {
-  private items: readonly Item[] = [];
-  private indexes = new Map<string, number>();
+  private problems: readonly Problem[] = [];
+  private describe: (problem: Problem) => Item = (problem) => ({ problem, unevaluable: false, mark: undefined, act: undefined, mayAct: false });
+  /** Where ids were found last. */
+  private readonly found = new Map<string, number>();
   private readonly rows = new Map<string, Row>();
   private active: string | undefined;
   private expanded: string | undefined;
@@ -46,12 +52,14 @@ export class ProblemList {
    * @param scroller scrolls the list on wide screens; on narrow ones the page does
    * @param serverNow the server's time in unix seconds
    * @param invalidate called when the list wants to be drawn again with the next frame
+   * @param onAct the viewer wants to act on the problem
    */
   constructor(
     private readonly list: HTMLOListElement,
     private readonly scroller: HTMLElement,
     private readonly serverNow: () => number,
     private readonly invalidate: () => void,
+    private readonly onAct: (eventId: string) => void,
   ) {
     list.before(this.ruler);
     this.sizes = new ResizeObserver(() => this.measure());
@@ -68,23 +76,37 @@ export class ProblemList {
     list.addEventListener("click", (event) => {
       const target = event.target as Element;
       const id = target.closest("li")?.dataset["eventId"];
-      if (id !== undefined && target.closest("button.row") !== null) this.toggle(id);
+      if (id === undefined) return;
+      if (target.closest("button.row") !== null) this.toggle(id);
+      else if (target.closest("[data-act]") !== null) this.onAct(id);
     });
   }
 
-  show(items: readonly Item[]): void {
+  /** Shows the problems in this order; `describe` is asked for those in sight only, of thousands. */
+  show(problems: readonly Problem[], describe: (problem: Problem) => Item): void {
     const anchor = this.anchor();
     const focused = this.focusedId();
-    const place = focused === undefined ? undefined : this.indexes.get(focused);
-    this.items = items;
-    this.indexes = new Map(items.map((item, index) => [item.problem.event_id, index]));
-    if (this.expanded !== undefined && !this.indexes.has(this.expanded)) this.expanded = undefined;
+    const place = focused === undefined ? undefined : this.indexOf(focused);
+    this.problems = problems;
+    this.describe = describe;
+    if (this.expanded !== undefined && this.indexOf(this.expanded) === undefined) this.expanded = undefined;
     // Who is not in the list enters it at the top, or at the open details.
-    if (focused === undefined || this.active === undefined || !this.indexes.has(this.active)) this.active = this.expanded ?? items[0]?.problem.event_id;
+    if (focused === undefined || this.active === undefined || this.indexOf(this.active) === undefined) this.active = this.expanded ?? problems[0]?.event_id;
     this.layOut();
     if (anchor !== undefined) this.keep(anchor);
     // The row with the focus is gone: whoever walks through the list goes on at the same place.
-    if (focused !== undefined && place !== undefined && !this.indexes.has(focused)) this.focus(place);
+    if (focused !== undefined && place !== undefined && this.indexOf(focused) === undefined) this.focus(place);
+  }
+
+  /** Few ids are ever looked for, and mostly stay where they were: a map of all rows would cost more with each change than it gives. */
+  private indexOf(id: string): number | undefined {
+    const known = this.found.get(id);
+    if (known !== undefined && this.problems[known]?.event_id === id) return known;
+    const index = this.problems.findIndex(({ event_id: other }) => other === id);
+    if (this.found.size > 20) this.found.clear();
+    if (index < 0) return undefined;
+    this.found.set(id, index);
+    return index;
   }
 
   private focusedId(): string | undefined {
@@ -95,25 +117,25 @@ export class ProblemList {
   /** Draws what is in sight. Cheap if nothing moved. */
   layOut(): void {
     if (this.rowHeight === 0) this.measure();
-    const height = this.items.length * this.rowHeight + (this.expandedIndex() >= 0 ? this.detailsHeight : 0);
+    const height = this.problems.length * this.rowHeight + (this.expandedIndex() >= 0 ? this.detailsHeight : 0);
     const style = `${height}px`;
     if (this.list.style.height !== style) this.list.style.height = style;
     const [first, last] = this.inSight();
     const wanted = new Set<string>();
     const elements: Element[] = [];
     const focused = this.focusedId();
-    const kept = focused === undefined ? -1 : (this.indexes.get(focused) ?? -1);
+    const kept = focused === undefined ? -1 : (this.indexOf(focused) ?? -1);
     const indexes: number[] = [];
     if (kept >= 0 && kept < first) indexes.push(kept);
     for (let index = first; index <= last; index += 1) indexes.push(index);
     if (kept > last) indexes.push(kept);
     for (const index of indexes) {
-      const item = this.items[index];
-      if (item === undefined) continue;
-      const id = item.problem.event_id;
+      const problem = this.problems[index];
+      if (problem === undefined) continue;
+      const id = problem.event_id;
       wanted.add(id);
-      const row = this.rows.get(id) ?? this.make(item);
-      this.update(row, item, index);
+      const row = this.rows.get(id) ?? this.make(problem);
+      this.update(row, this.describe(problem), index);
       elements.push(row.item);
     }
     for (const [id, row] of this.rows) {
@@ -133,21 +155,26 @@ export class ProblemList {
   /** Moves the focus by `step` rows, or to the current row if the focus was elsewhere. */
   move(step: number): void {
     const inside = this.list.contains(document.activeElement);
-    const index = this.active === undefined ? 0 : (this.indexes.get(this.active) ?? 0);
+    const index = this.active === undefined ? 0 : (this.indexOf(this.active) ?? 0);
     this.focus(inside ? index + step : index);
   }
 
   focus(index: number): void {
-    const item = this.items[Math.max(0, Math.min(this.items.length - 1, index))];
-    if (item === undefined) return;
-    this.active = item.problem.event_id;
-    this.reveal(this.indexes.get(this.active) ?? 0);
+    const problem = this.problems[Math.max(0, Math.min(this.problems.length - 1, index))];
+    if (problem === undefined) return;
+    this.active = problem.event_id;
+    this.reveal(this.indexOf(this.active) ?? 0);
     this.layOut();
     this.rows.get(this.active)?.button.focus({ preventScroll: true });
   }
 
+  /** Event id of the row with the focus, or of the one whose details are open. */
+  get current(): string | undefined {
+    return this.focusedId() ?? this.expanded;
+  }
+
   get length(): number {
-    return this.items.length;
+    return this.problems.length;
   }
 
   toggle(id: string): void {
@@ -171,7 +198,7 @@ export class ProblemList {
   }
 
   private expandedIndex(): number {
-    return this.expanded === undefined ? -1 : (this.indexes.get(this.expanded) ?? -1);
+    return this.expanded === undefined ? -1 : (this.indexOf(this.expanded) ?? -1);
   }
 
   private measure(): void {
@@ -199,13 +226,13 @@ export class ProblemList {
   }
 
   private inSight(): [number, number] {
-    if (this.rowHeight === 0 || this.items.length === 0) return [0, -1];
+    if (this.rowHeight === 0 || this.problems.length === 0) return [0, -1];
     const [top, bottom] = this.window();
-    if (bottom <= top) return [0, Math.min(this.items.length - 1, OVERSCAN)];
+    if (bottom <= top) return [0, Math.min(this.problems.length - 1, OVERSCAN)];
     const expanded = this.expandedIndex() >= 0 ? this.detailsHeight : 0;
     const first = Math.floor((top - expanded) / this.rowHeight) - OVERSCAN;
     const last = Math.ceil(bottom / this.rowHeight) + OVERSCAN;
-    return [Math.max(0, first), Math.min(this.items.length - 1, last)];
+    return [Math.max(0, first), Math.min(this.problems.length - 1, last)];
   }
 
   /** Who scrolls: the list's own box, or the page. */
@@ -227,14 +254,13 @@ export class ProblemList {
     if (this.rowHeight === 0) return undefined;
     const [top] = this.window();
     if (top <= this.rowHeight) return undefined;
-    const item = this.items[Math.ceil(top / this.rowHeight)];
-    if (item === undefined) return undefined;
-    const id = item.problem.event_id;
-    return { id, top: this.top(this.indexes.get(id) ?? 0) };
+    const id = this.problems[Math.ceil(top / this.rowHeight)]?.event_id;
+    if (id === undefined) return undefined;
+    return { id, top: this.top(this.indexOf(id) ?? 0) };
   }
 
   private keep(anchor: { id: string; top: number }): void {
-    const index = this.indexes.get(anchor.id);
+    const index = this.indexOf(anchor.id);
     if (index === undefined) return;
     const moved = this.top(index) - anchor.top;
     if (moved === 0) return;
@@ -242,18 +268,18 @@ export class ProblemList {
     this.layOut();
   }
 
-  private make(item: Item): Row {
+  private make(problem: Problem): Row {
     const age = element("span", { class: "age" });
     const button = element("button", { type: "button", class: "row" });
     const row: Row = {
-      item: element("li", { "data-event-id": item.problem.event_id }, button),
+      item: element("li", { "data-event-id": problem.event_id }, button),
       button,
       age,
       details: undefined,
-      openedAt: item.problem.opened_at,
+      openedAt: problem.opened_at,
       signature: "",
     };
-    this.rows.set(item.problem.event_id, row);
+    this.rows.set(problem.event_id, row);
     return row;
   }
 
@@ -266,10 +292,10 @@ export class ProblemList {
     const top = `translateY(${this.top(index)}px)`;
     if (li.style.transform !== top) li.style.transform = top;
     setAttribute(li, "aria-posinset", String(index + 1));
-    setAttribute(li, "aria-setsize", String(this.items.length));
+    setAttribute(li, "aria-setsize", String(this.problems.length));
     setAttribute(button, "tabindex", this.active === problem.event_id ? "0" : "-1");
     setAttribute(button, "aria-expanded", String(expanded));
-    const signature = [problem.version, item.unevaluable, suppressed, item.mark?.kind, item.mark?.atMs, expanded].join();
+    const signature = [problem.version, item.unevaluable, suppressed, item.mark?.kind, item.mark?.atMs, expanded, item.act?.sentence, item.mayAct].join();
     if (row.signature === signature) return;
     row.signature = signature;
     row.openedAt = problem.opened_at;
@@ -304,6 +330,8 @@ export class ProblemList {
       element("span", { class: "groups", title: problem.groups.join(", ") }, problem.groups.join(", ")),
       element("span", { class: "marks" }, ...this.marks(item, suppressed)),
     );
+    // Who stands in the details when they change stays there.
+    const inside = row.details?.contains(document.activeElement) ?? false;
     if (row.details !== undefined) {
       this.sizes.unobserve(row.details);
       row.details.remove();
@@ -311,25 +339,30 @@ export class ProblemList {
     }
     setAttribute(button, "aria-controls", expanded ? `details-${problem.event_id}` : undefined);
     if (expanded) {
-      row.details = details(problem, suppressed, item.unevaluable);
+      row.details = details(item, suppressed);
       li.append(row.details);
       this.sizes.observe(row.details);
     }
+    if (inside) (row.details?.querySelector<HTMLElement>("[data-act]") ?? button).focus({ preventScroll: true });
   }
 
   private marks(item: Item, suppressed: boolean): HTMLElement[] {
-    const { problem, mark } = item;
+    const { problem, mark, act } = item;
     const marks: HTMLElement[] = [];
     const add = (kind: string, text: string, title: string) => marks.push(element("span", { class: `mark ${kind}`, title }, text));
     if (mark !== undefined) add(mark.kind, mark.kind, { new: "Just opened", changed: "Just changed", resolved: "Just resolved" }[mark.kind]);
+    if (act !== undefined) add(act.bad ? "act bad" : "act", act.word, act.sentence);
     if (problem.acknowledged) add("ack", "ack", "Acknowledged");
-    if (suppressed) add("suppressed", "suppressed", "Suppressed: not counted");
-    if (item.unevaluable && problem.kind === "problem") add("unevaluable", "can’t eval.", "Zabbix cannot evaluate the trigger at present: this may be out of date");
+    if (problem.unmonitored) add("suppressed", "disabled", "Its trigger, its item or its host is disabled: not counted");
+    else if (suppressed && problem.maintenance !== undefined) add("suppressed", "maintenance", "Suppressed by a maintenance: not counted");
+    else if (suppressed) add("suppressed", "suppressed", "Suppressed: not counted");
+    if (problem.cause !== undefined) add("symptom", "symptom", `A symptom of problem ${problem.cause}`);
+    if ((item.unevaluable || problem.unknown !== undefined) && problem.kind === "problem") add("unevaluable", "can’t eval.", "Zabbix cannot evaluate the trigger at present: this may be out of date");
     return marks;
   }
 }
 
-function details(problem: Problem, suppressed: boolean, unevaluable: boolean): HTMLElement {
+function details({ problem, unevaluable, act, mayAct }: Item, suppressed: boolean): HTMLElement {
   const facts = element("dl", {});
   const fact = (name: string, ...value: (Node | string)[]) =>
     facts.append(element("div", {}, element("dt", {}, name), element("dd", {}, ...value)));
@@ -341,7 +374,14 @@ function details(problem: Problem, suppressed: boolean, unevaluable: boolean): H
   if (problem.opdata !== undefined) fact("Value", problem.opdata);
   fact("Opened", localDateTime(problem.opened_at));
   if (problem.resolved_at !== undefined) fact("Resolved", localDateTime(problem.resolved_at));
-  if (suppressed) {
+  if (problem.unmonitored) fact("Disabled", "its trigger, its item or its host");
+  if (problem.maintenance !== undefined) {
+    const { until } = problem.maintenance;
+    fact("Maintenance", until === undefined ? "without an end" : `until ${localDateTime(until)}`);
+  }
+  if (problem.unknown !== undefined) fact("Cannot be evaluated", problem.unknown);
+  if (problem.cause !== undefined) fact("Symptom of", `problem ${problem.cause}`);
+  if (suppressed && problem.suppressed) {
     fact("Suppressed", problem.suppressed_until === undefined ? "until further notice" : `until ${localDateTime(problem.suppressed_until)}`);
   }
   if (unevaluable && problem.kind === "problem") fact("Evaluation", "Zabbix cannot evaluate the trigger at present; this may be out of date.");
@@ -360,5 +400,13 @@ function details(problem: Problem, suppressed: boolean, unevaluable: boolean): H
     fact("Link", element("a", { href: link, target: "_blank", rel: "noopener noreferrer" }, link));
   }
   fact("Event id", problem.event_id);
-  return element("div", { class: "details", id: `details-${problem.event_id}`, "data-testid": "details" }, facts);
+  const acting =
+    (mayAct || act !== undefined) &&
+    element(
+      "div",
+      { class: "acting" },
+      mayAct && element("button", { type: "button", class: "tool primary", "data-act": "", "aria-haspopup": "dialog" }, "Act …"),
+      act !== undefined && element("span", { class: act.bad ? "act-status bad" : "act-status", "data-testid": "act-status" }, act.sentence),
+    );
+  return element("div", { class: "details", id: `details-${problem.event_id}`, "data-testid": "details" }, facts, acting);
 }

@@ -1,4 +1,6 @@
 import { isSeverity, type Severity } from "./severity";
+import { isObject, list, number, optionalText, text, type Json } from "./wire";
+import { parseZabbixSeen, type ZabbixSeen } from "./zabbix";
 
 /** A Zabbix host as a problem or the snapshot names it. `host` is the technical name, `name` the visible one. */
 export interface Host {
@@ -7,9 +9,27 @@ export interface Host {
   name: string;
 }
 
-/** A monitored host with its host groups, as listed in the snapshot. */
+/** An interface that Zabbix cannot reach, with Zabbix's words, which may be empty. */
+export interface Unavailable {
+  interface: string;
+  error: string;
+}
+
+/** What a poll found out of the ordinary about a host. */
+export interface HostState {
+  /** Zabbix does not monitor it. */
+  disabled: boolean;
+  /** Id of the maintenance that is in effect. */
+  maintenance?: string;
+  unavailable: Unavailable[];
+  /** Zabbix does not list it any more. */
+  gone: boolean;
+}
+
+/** A host with its host groups, as listed in the snapshot or found by a poll. */
 export interface MonitoredHost extends Host {
   groups: string[];
+  state: HostState;
 }
 
 export interface Tag {
@@ -40,6 +60,16 @@ export interface Problem {
   acknowledged: boolean;
   suppressed: boolean;
   suppressed_until?: number;
+  /** Resolved in that Zabbix does not list it any more: nobody has seen it recover. */
+  gone: boolean;
+  /** Suppressed by a maintenance, until then if it has an end. */
+  maintenance?: { id: string; until?: number };
+  /** Its trigger, its item or its host is disabled. */
+  unmonitored: boolean;
+  /** Why Zabbix cannot evaluate its trigger at present. */
+  unknown?: string;
+  /** Event id of the problem that it is a symptom of. */
+  cause?: string;
   opdata?: string;
   error?: string;
   host: Host;
@@ -70,38 +100,33 @@ export interface SnapshotPage {
   recent: Span[];
   position: Position;
   now_ms: number;
+  /** On the first page, if there is a poller. */
+  zabbix?: ZabbixSeen;
+  /** On the first page: the viewer may acknowledge, comment and close. */
+  may_act: boolean;
   cursor?: string;
 }
 
-/** What is published on `status:all`. */
-export interface StatusPublication {
+/** One change of one problem. */
+export interface ProblemChange {
   problem: Problem;
-  /** When the webhook accepted the event, unix milliseconds by the server's clock. */
+  /** When the event was accepted, unix milliseconds by the server's clock. */
   accepted_at_ms: number;
 }
 
-type Json = Record<string, unknown>;
-
-function isObject(value: unknown): value is Json {
-  return typeof value === "object" && value !== null && !Array.isArray(value);
+/** An action that Zabbix refused. */
+export interface Refused {
+  event_id: string;
+  user: string;
+  reason: string;
 }
 
-function text(value: unknown): string {
-  return typeof value === "string" ? value : typeof value === "number" ? String(value) : "";
-}
-
-function optionalText(value: unknown): string | undefined {
-  const string = text(value);
-  return string === "" ? undefined : string;
-}
-
-function number(value: unknown): number | undefined {
-  return typeof value === "number" && Number.isFinite(value) ? value : undefined;
-}
-
-function list(value: unknown): unknown[] {
-  return Array.isArray(value) ? value : [];
-}
+/** What is published on `status:all`: one of these. */
+export type StatusPublication =
+  | { changes: ProblemChange[] }
+  | { host: MonitoredHost; at_ms: number }
+  | { zabbix: ZabbixSeen }
+  | { refused: Refused };
 
 function parseHost(value: unknown): Host {
   const raw = isObject(value) ? value : {};
@@ -133,6 +158,8 @@ export function parseProblem(value: unknown): Problem | undefined {
     opened_at: openedAt,
     acknowledged: value["acknowledged"] === true,
     suppressed: value["suppressed"] === true,
+    gone: value["gone"] === true,
+    unmonitored: value["unmonitored"] === true,
     host: parseHost(value["host"]),
     groups: list(value["groups"]).map(text).filter((group) => group !== ""),
     tags: list(value["tags"])
@@ -143,6 +170,15 @@ export function parseProblem(value: unknown): Problem | undefined {
   if (resolvedAt !== undefined) problem.resolved_at = resolvedAt;
   const suppressedUntil = number(value["suppressed_until"]);
   if (suppressedUntil !== undefined && suppressedUntil > 0) problem.suppressed_until = suppressedUntil;
+  const maintenance = value["maintenance"];
+  if (isObject(maintenance)) {
+    const until = number(maintenance["until"]);
+    problem.maintenance = { id: text(maintenance["id"]), ...(until === undefined ? {} : { until }) };
+  }
+  const unknown = optionalText(value["unknown"]);
+  if (unknown !== undefined) problem.unknown = unknown;
+  const cause = optionalText(value["cause"]);
+  if (cause !== undefined) problem.cause = cause;
   const opdata = optionalText(value["opdata"]);
   if (opdata !== undefined) problem.opdata = opdata;
   const error = optionalText(value["error"]);
@@ -163,12 +199,45 @@ export function parseProblem(value: unknown): Problem | undefined {
   return problem;
 }
 
-/** Reads a publication of `status:all`; undefined if it carries no usable problem. */
+function parseMonitoredHost(value: unknown): MonitoredHost | undefined {
+  if (!isObject(value)) return undefined;
+  const host = parseHost(value);
+  if (host.id === "") return undefined;
+  const raw = isObject(value["state"]) ? value["state"] : {};
+  const state: HostState = {
+    disabled: raw["disabled"] === true,
+    unavailable: list(raw["unavailable"])
+      .filter(isObject)
+      .map((way) => ({ interface: text(way["interface"]), error: text(way["error"]) })),
+    gone: raw["gone"] === true,
+  };
+  const maintenance = optionalText(raw["maintenance"]);
+  if (maintenance !== undefined) state.maintenance = maintenance;
+  return { ...host, groups: list(value["groups"]).map(text).filter((group) => group !== ""), state };
+}
+
+/** Reads a publication of `status:all`; undefined if there is nothing usable in it. */
 export function parsePublication(data: unknown): StatusPublication | undefined {
   if (!isObject(data)) return undefined;
-  const problem = parseProblem(data["problem"]);
-  if (problem === undefined) return undefined;
-  return { problem, accepted_at_ms: number(data["accepted_at_ms"]) ?? Number.NaN };
+  if ("changes" in data) {
+    const changes = list(data["changes"]).flatMap((change) => {
+      const problem = isObject(change) ? parseProblem(change["problem"]) : undefined;
+      return problem === undefined ? [] : [{ problem, accepted_at_ms: number((change as Json)["accepted_at_ms"]) ?? Number.NaN }];
+    });
+    return changes.length === 0 ? undefined : { changes };
+  }
+  if ("host" in data) {
+    const host = parseMonitoredHost(data["host"]);
+    const at = number(data["at_ms"]);
+    return host === undefined || at === undefined ? undefined : { host, at_ms: at };
+  }
+  if ("zabbix" in data) {
+    const zabbix = parseZabbixSeen(data["zabbix"]);
+    return zabbix === undefined ? undefined : { zabbix };
+  }
+  const refused = data["refused"];
+  if (!isObject(refused) || text(refused["event_id"]) === "") return undefined;
+  return { refused: { event_id: text(refused["event_id"]), user: text(refused["user"]), reason: text(refused["reason"]) } };
 }
 
 /**
@@ -180,9 +249,7 @@ export function parseSnapshotPage(data: unknown): SnapshotPage {
   if (!isObject(data) || !isObject(position)) throw new TypeError("the snapshot has no position");
   const page: SnapshotPage = {
     problems: list(data["problems"]).map(parseProblem).filter((problem) => problem !== undefined),
-    hosts: list(data["hosts"])
-      .filter(isObject)
-      .map((host) => ({ ...parseHost(host), groups: list(host["groups"]).map(text) })),
+    hosts: list(data["hosts"]).map(parseMonitoredHost).filter((host) => host !== undefined),
     recent: list(data["recent"])
       .filter(isObject)
       .flatMap((span) => {
@@ -194,15 +261,26 @@ export function parseSnapshotPage(data: unknown): SnapshotPage {
       }),
     position: { offset: number(position["offset"]) ?? 0, epoch: text(position["epoch"]) },
     now_ms: number(data["now_ms"]) ?? Number.NaN,
+    may_act: data["may_act"] === true,
   };
+  const zabbix = parseZabbixSeen(data["zabbix"]);
+  if (zabbix !== undefined) page.zabbix = zabbix;
   const cursor = optionalText(data["cursor"]);
   if (cursor !== undefined) page.cursor = cursor;
   return page;
 }
 
-/** Whether the problem is suppressed at `now` (unix seconds): a suppression whose end has passed no longer counts. */
+/**
+ * Whether the problem is suppressed at `now` (unix seconds), by hand or by a maintenance: one whose end has passed no longer counts. What is
+ * disabled is suppressed too: Zabbix keeps such a problem and shows it nowhere.
+ */
 export function isSuppressed(problem: Problem, now: number): boolean {
-  return problem.suppressed && (problem.suppressed_until === undefined || now < problem.suppressed_until);
+  const lasts = (until: number | undefined) => until === undefined || now < until;
+  return (
+    (problem.suppressed && lasts(problem.suppressed_until)) ||
+    (problem.maintenance !== undefined && lasts(problem.maintenance.until)) ||
+    problem.unmonitored
+  );
 }
 
 /** The problem's link if it is a web address; anything else (javascript:, data:, file: …) is not offered. */

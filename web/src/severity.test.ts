@@ -1,6 +1,6 @@
 import { readFileSync } from "node:fs";
 import { expect, test } from "vitest";
-import { COLOURS, contrast, hostStateLetter, hostStateName, INK, OK_COLOUR, SEVERITIES, severityLetter, severityName } from "./severity";
+import { COLOURS, contrast, tileStateLetter, tileStateName, INK, OK_COLOUR, SEVERITIES, severityLetter, severityName } from "./severity";
 
 const css = readFileSync(new URL("./board.css", import.meta.url), "utf8");
 
@@ -14,8 +14,8 @@ function themed(name: string): [string, string] {
 test("every severity has its own name and letter", () => {
   expect(SEVERITIES.map(severityName)).toEqual(["Disaster", "High", "Average", "Warning", "Information", "Not classified"]);
   expect(new Set(SEVERITIES.map(severityLetter)).size).toBe(6);
-  expect(["ok", "unknown", "suppressed"].map((state) => hostStateLetter(state as "ok"))).toEqual(["✓", "?", "S"]);
-  expect(hostStateName("ok")).toBe("OK");
+  expect(["ok", "unknown", "suppressed", "unavailable", "maintenance", "disabled", "gone"].map((state) => tileStateLetter(state as "ok"))).toEqual([..."✓?S!M–×"]);
+  expect(tileStateName("ok")).toBe("OK");
 });
 
 test("text on the severity colours passes WCAG AA", () => {

@@ -5,7 +5,7 @@ export type Severity = 0 | 1 | 2 | 3 | 4 | 5;
 export type Level = Severity | "unknown";
 
 /** What a host tile shows: its worst open severity, or why there is none. */
-export type HostState = Severity | "ok" | "unknown" | "suppressed";
+export type TileState = Severity | "ok" | "unknown" | "suppressed" | "unavailable" | "maintenance" | "disabled" | "gone";
 
 /** Worst first, the order of the board. */
 export const SEVERITIES: readonly Severity[] = [5, 4, 3, 2, 1, 0];
@@ -32,14 +32,22 @@ export function severityLetter(severity: Severity): string {
   return LETTERS[severity];
 }
 
-export function hostStateName(state: HostState): string {
+export function tileStateName(state: TileState): string {
   if (typeof state === "number") return severityName(state);
-  return { ok: "OK", unknown: "Cannot be evaluated", suppressed: "Suppressed problems only" }[state];
+  return {
+    ok: "OK",
+    unknown: "Cannot be evaluated",
+    suppressed: "Suppressed problems only",
+    unavailable: "Zabbix cannot reach it",
+    maintenance: "In maintenance",
+    disabled: "Disabled",
+    gone: "No longer in Zabbix",
+  }[state];
 }
 
-export function hostStateLetter(state: HostState): string {
+export function tileStateLetter(state: TileState): string {
   if (typeof state === "number") return severityLetter(state);
-  return { ok: "✓", unknown: "?", suppressed: "S" }[state];
+  return { ok: "✓", unknown: "?", suppressed: "S", unavailable: "!", maintenance: "M", disabled: "–", gone: "×" }[state];
 }
 
 function channel(value: number): number {

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { problem } from "./testing";
+import type { Problem } from "./problem";
+import { host, problem } from "./testing";
 import { byUrgency, Store, TOMBSTONE_MS, totals, unevaluable } from "./store";
 
 const NOW = 1_800_000_000_000;
-const empty = { problems: [], hosts: [], recent: [] };
+const empty = { problems: [], hosts: [], recent: [], zabbix: undefined, mayAct: false };
 
 describe("publications", () => {
   test("a new problem appears, a newer version replaces it, a resolved one removes it", () => {
@@ -34,6 +35,18 @@ describe("publications", () => {
     const store = new Store();
     store.applyPublication(problem({}), NOW);
     expect([...store.hosts.keys()]).toEqual(["10680"]);
+  });
+
+  test("a host that comes without its id is the one of that name", () => {
+    const bare = { id: "web-01", host: "web-01", name: "Web 01" };
+    const store = new Store();
+    store.applyPublication(problem({ host: bare }), NOW);
+    expect([...store.hosts.keys()]).toEqual(["web-01"]);
+    store.applyPublication(problem({ version: 2 }), NOW);
+    expect([...store.hosts.keys()]).toEqual(["10680"]);
+    store.applyPublication(problem({ event_id: "2", host: bare }), NOW);
+    expect([...store.hosts.keys()]).toEqual(["10680"]);
+    expect(store.open.get("2")?.host.id).toBe("10680");
   });
 });
 
@@ -81,9 +94,9 @@ describe("snapshots", () => {
 
   test("the hosts are those of the last snapshot", () => {
     const store = new Store();
-    const host = (id: string) => ({ id, host: id, name: id, groups: [] });
-    store.applySnapshot({ ...empty, hosts: [host("1"), host("2")] }, 0, NOW);
-    store.applySnapshot({ ...empty, hosts: [host("2")] }, store.beginSnapshot(), NOW);
+    const named = (id: string) => host({ id, host: id });
+    store.applySnapshot({ ...empty, hosts: [named("1"), named("2")] }, 0, NOW);
+    store.applySnapshot({ ...empty, hosts: [named("2")] }, store.beginSnapshot(), NOW);
     expect([...store.hosts.keys()]).toEqual(["2"]);
   });
 
@@ -141,4 +154,75 @@ test("suppressed problems and internal entries are counted apart; an ended suppr
 test("triggers with an open internal entry are the ones that cannot be evaluated", () => {
   const rows = [problem({ trigger_id: "7" }), problem({ kind: "internal", trigger_id: "8" }), problem({ kind: "internal" })];
   expect([...unevaluable(rows)]).toEqual(["8"]);
+});
+
+describe("hosts that a poll found", () => {
+  const disabled = { disabled: true, unavailable: [], gone: false };
+
+  test("the latest poll is so, in whichever order its word comes", () => {
+    const store = new Store();
+    expect(store.applyHost(host({ state: disabled }), 2)).toBe(true);
+    expect(store.applyHost(host({}), 1)).toBe(false);
+    expect(store.applyHost(host({}), 2)).toBe(false);
+    expect(store.hosts.get("10680")?.state.disabled).toBe(true);
+    expect(store.applyHost(host({}), 3)).toBe(true);
+    expect(store.hosts.get("10680")?.state.disabled).toBe(false);
+  });
+
+  test("a problem of the host does not take its state away", () => {
+    const store = new Store();
+    store.applyHost(host({ state: disabled }), 1);
+    store.applyPublication(problem({}), NOW);
+    expect(store.hosts.get("10680")?.state.disabled).toBe(true);
+  });
+
+  test("what came while a snapshot was on its way survives it, what came before does not", () => {
+    const store = new Store();
+    store.applyHost(host({ id: "1", host: "a", state: disabled }), 1);
+    const mark = store.beginSnapshot();
+    store.applyHost(host({ id: "2", host: "b", state: disabled }), 2);
+    store.applySnapshot({ ...empty, hosts: [host({ id: "1", host: "a" }), host({ id: "2", host: "b" })] }, mark, NOW);
+    expect([...store.hosts.values()].map(({ state }) => state.disabled)).toEqual([false, true]);
+  });
+});
+
+test("late word of Zabbix changes nothing, and a snapshot without any keeps what is known", () => {
+  const store = new Store();
+  store.applyZabbix({ at_ms: 5, version: "7.0" });
+  store.applyZabbix({ at_ms: 4 });
+  store.applySnapshot(empty, 0, NOW);
+  expect(store.zabbix).toEqual({ at_ms: 5, version: "7.0" });
+  store.applySnapshot({ ...empty, zabbix: { at_ms: 9 } }, 0, NOW);
+  expect(store.zabbix).toEqual({ at_ms: 9 });
+});
+
+test("who may act is what the last snapshot says", () => {
+  const store = new Store();
+  store.applySnapshot({ ...empty, mayAct: true }, 0, NOW);
+  expect(store.mayAct).toBe(true);
+  store.applySnapshot(empty, 0, NOW);
+  expect(store.mayAct).toBe(false);
+});
+
+test("the order is that of a sort, whatever has happened", () => {
+  const store = new Store();
+  let random = 1;
+  const next = (below: number) => (random = (random * 48271) % 2147483647) % below;
+  for (let step = 1; step < 2000; step += 1) {
+    const severity = next(6) as Problem["severity"];
+    const kind = next(9) === 0 ? "internal" : "problem";
+    store.applyPublication(problem({ event_id: String(next(300)), version: step, severity, kind, opened_at: next(50), state: next(3) === 0 ? "resolved" : "open" }), NOW);
+    if (step % 500 === 0) store.applySnapshot({ ...empty, problems: [...store.open.values()].slice(0, 40) }, store.beginSnapshot(), NOW);
+  }
+  expect(store.ordered.length).toBeGreaterThan(20);
+  expect(store.ordered).toEqual([...store.open.values()].sort(byUrgency));
+});
+
+test("groups are those of hosts and problems, and a snapshot forgets those that nothing is in", () => {
+  const store = new Store();
+  store.applyPublication(problem({ groups: ["P"] }), NOW);
+  store.applyHost(host({ id: "2", groups: ["H"] }), 1);
+  expect([...store.groups]).toEqual(["P", "H"]);
+  store.applySnapshot({ ...empty, hosts: [host({ groups: ["S"] })] }, store.beginSnapshot(), NOW);
+  expect([...store.groups]).toEqual(["S"]);
 });

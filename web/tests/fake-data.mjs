@@ -58,18 +58,29 @@ const INTERNAL = [
   ["prn-01", "Pages printed on Printer 1st floor", "No Such Instance currently exists at this OID", 180, "25230"],
 ];
 
+/** What a poll found out of the ordinary. */
+const STATES = {
+  "web-05": { disabled: true },
+  "hv-03": { maintenance: "2" },
+  "hv-04": { maintenance: "2" },
+  "sw-04": { unavailable: [{ interface: "snmp", error: "Timeout while connecting to \"192.0.2.14:161\"." }] },
+  "redis-02": { unavailable: [{ interface: "agent", error: "Get value from agent failed: cannot connect to [[192.0.2.31]:10050]: [111] Connection refused" }, { interface: "active", error: "" }] },
+  "db-01": { unavailable: [{ interface: "agent", error: "Get value from agent failed: cannot connect to [[192.0.2.21]:10050]: [4] Interrupted system call" }] },
+  "pgb-02": { gone: true },
+};
+
 const hosts = new Map();
 for (const [group, members] of Object.entries(GROUPS)) {
   for (const member of members) {
     const [host, name] = member.split("|");
-    hosts.set(host, { id: String(10680 + hosts.size), host, name, groups: [group, ...(SECOND_GROUP[host] ? [SECOND_GROUP[host]] : [])] });
+    hosts.set(host, { id: String(10680 + hosts.size), host, name, groups: [group, ...(SECOND_GROUP[host] ? [SECOND_GROUP[host]] : [])], ...(STATES[host] ? { state: STATES[host] } : {}) });
   }
 }
 
 let nextEvent = 5087;
 
 function make(now, host, fields) {
-  const { groups, ...identity } = hosts.get(host);
+  const { groups, state: _state, ...identity } = hosts.get(host);
   nextEvent += 1 + (nextEvent % 3);
   return {
     event_id: String(nextEvent),
@@ -136,4 +147,52 @@ export function makeState(count) {
 /** A fresh problem, as it would come in live. */
 export function makeProblem(fields = {}, row = PROBLEMS[Math.floor(Math.random() * PROBLEMS.length)]) {
   return { ...one(Date.now() / 1000, [row[0], row[1], row[2], row[3], 0, row[5]]), ...fields };
+}
+
+// ---------------------------------------------------------------------------------------------------------------------
+// The record behind the reports.
+
+/** A number from 0 to 1 that is always the same for a text. */
+function chance(text) {
+  let hash = 2166136261;
+  for (const char of text) hash = Math.imul(hash ^ char.codePointAt(0), 16777619);
+  return ((hash ^ (hash >>> 13)) >>> 0) / 2 ** 32;
+}
+
+/** A host's intervals of 30 days, oldest first. */
+export function makeIntervals(host, now) {
+  const intervals = [];
+  const { name = host } = hosts.get(host) ?? {};
+  const count = host === "rt-01" ? 0 : 10 + Math.floor(chance(host) * 30);
+  for (let index = 0; index < count; index += 1) {
+    const dice = (what) => chance(`${host} ${index} ${what}`);
+    // Most of them lately, so that a day has something, too.
+    const from = Math.floor(now - 30 * 86_400 * dice("from") ** 2.5);
+    const length = Math.floor(60 + 4 * 3600 * dice("length") ** 4);
+    const severity = [2, 2, 3, 1, 4, 3, 5][Math.floor(dice("severity") * 7)];
+    const flags = { maintenance: dice("maintenance") > 0.8, suppressed: dice("by hand") > 0.93, unmonitored: dice("disabled") > 0.97 };
+    const what = ["Disk space low on", "Latency high on", "Service down on", "Certificate expires on"][Math.floor(dice("name") * 4)];
+    intervals.push({ event_id: String(3000 + index), name: `${what} ${name}`, from, ...(from + length < now ? { to: from + length } : {}), severity, ...flags });
+  }
+  return intervals.sort((a, b) => a.from - b.from);
+}
+
+/** Rows of an availability report, worst first, and those of the response report. */
+export function makeReport(by, from, to, includeMaintenance, scope = {}) {
+  const within = [...hosts.values()].filter(({ host, groups }) => (!scope.host || host === scope.host) && (!scope.group || groups.includes(scope.group)));
+  const keys = by === "host" ? within.map(({ host }) => host) : by === "group" ? [...new Set(within.flatMap(({ groups }) => groups))] : ["shop", "mail", "erp", "intranet"];
+  const rows = keys.map((key) => {
+    const share = chance(key) ** 8 * 0.06 * (includeMaintenance ? 2 : 1);
+    const down_seconds = chance(`${key}!`) < 0.3 ? 0 : Math.round(share * (to - from));
+    return { key, down_seconds, availability: 1 - down_seconds / (to - from) };
+  });
+  rows.sort((a, b) => b.down_seconds - a.down_seconds || (a.key < b.key ? -1 : 1));
+  const responses = keys.filter((key) => chance(`${key}!`) >= 0.3).sort().map((key) => {
+    const durations = (what) => {
+      const median = 30 + 1500 * chance(key + what) ** 2;
+      return { count: 3 + Math.floor(chance(what + key) * 40), mean_seconds: median * 1.3, median_seconds: median, p90_seconds: median * 3.1 };
+    };
+    return { key, problems: 4 + Math.floor(chance(`${key}?`) * 50), acknowledge: durations("acknowledge"), recover: durations("recover") };
+  });
+  return { rows, responses };
 }

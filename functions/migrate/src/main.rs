@@ -1,4 +1,4 @@
-//! Applies the database migrations on deploy (a CloudFormation custom resource).
+//! Applies the database migrations on deploy (a CloudFormation custom resource), and looks after the record's months once a day.
 
 #[tokio::main(flavor = "current_thread")]
 async fn main() -> Result<(), signalbox_lambda::Error> {

@@ -4,6 +4,8 @@ use tokio::{
     net::TcpListener,
 };
 
+use signalbox_postgres::ConfigError;
+
 use super::*;
 
 /// Takes PUTs as the bucket behind a `ResponseURL` does: answers with `statuses` in turn and gives the body of the last.
@@ -47,14 +49,14 @@ const DELETE: &str = include_str!("../../../events/migrate/delete.json");
 async fn empty() -> (TestDatabase, State) {
     let test = TestDatabase::new().await;
     test.look().await.batch_execute("DROP SCHEMA public CASCADE; CREATE SCHEMA public").await.unwrap();
-    let state = State::new(Config::from_url(&test.direct_url));
+    let state = State::new(Ok(Config::from_url(&test.direct_url).unwrap()));
     (test, state)
 }
 
 #[tokio::test]
 async fn a_deploy_migrates_and_the_next_one_finds_nothing_to_do() {
     let (test, state) = empty().await;
-    for (event, applied) in [(CREATE, "V1__status"), (UPDATE, "")] {
+    for (event, applied) in [(CREATE, "V1__status, V2__availability"), (UPDATE, "")] {
         let (event, listener) = request(event).await;
         let (answer, told) = tokio::join!(handle(&state, event.clone()), told(listener, &["200 OK"]));
         assert_eq!(answer.unwrap()["status"], "SUCCESS");
@@ -69,7 +71,7 @@ async fn a_deploy_migrates_and_the_next_one_finds_nothing_to_do() {
 
 #[tokio::test]
 async fn a_delete_succeeds_without_a_database_and_without_touching_data() {
-    let state = State::new(Err(ConfigError::Missing("DATABASE_HOST")));
+    let state = State::new(Err(ConfigError::Missing("DATABASE_HOST").into()));
     let (event, listener) = request(DELETE).await;
     let (answer, told) = tokio::join!(handle(&state, event), told(listener, &["200 OK"]));
     assert!(answer.is_ok());
@@ -80,9 +82,9 @@ async fn a_delete_succeeds_without_a_database_and_without_touching_data() {
 async fn what_goes_wrong_is_told_without_secrets() {
     let unreachable = Config::from_url("postgres://u:hunter2@127.0.0.1:1/none?sslmode=disable");
     for (state, part) in [
-        (State::new(unreachable).with_wait(Duration::ZERO), "unavailable"),
-        (State::new(Err(ConfigError::Missing("DATABASE_HOST"))), "DATABASE_HOST"),
-        (State::new(Config::from_url("postgres://u:hunter2@h:x/none")), "DATABASE_URL"),
+        (State::new(Ok(unreachable.unwrap())).with_wait(Duration::ZERO), "unavailable"),
+        (State::new(Err(ConfigError::Missing("DATABASE_HOST").into())), "DATABASE_HOST"),
+        (State::new(Config::from_url("postgres://u:hunter2@h:x/none").map_err(Into::into)), "DATABASE_URL"),
     ] {
         let (event, listener) = request(CREATE).await;
         let (answer, told) = tokio::join!(handle(&state, event), told(listener, &["200 OK"]));
@@ -95,7 +97,7 @@ async fn what_goes_wrong_is_told_without_secrets() {
 
 #[tokio::test]
 async fn an_answer_that_is_not_taken_is_sent_again() {
-    let state = State::new(Err(ConfigError::Missing("DATABASE_HOST")));
+    let state = State::new(Err(ConfigError::Missing("DATABASE_HOST").into()));
     let (event, listener) = request(DELETE).await;
     let (answer, told) = tokio::join!(handle(&state, event), told(listener, &["503 Slow Down", "200 OK"]));
     assert!(answer.is_ok());
@@ -105,9 +107,9 @@ async fn an_answer_that_is_not_taken_is_sent_again() {
 #[tokio::test]
 async fn a_plain_invocation_migrates_too() {
     let (_test, state) = empty().await;
-    assert_eq!(handle(&state, json!({})).await.unwrap(), json!({ "applied": ["V1__status"] }));
-    assert_eq!(handle(&state, json!({})).await.unwrap(), json!({ "applied": [] }));
-    let broken = State::new(Err(ConfigError::Missing("DATABASE_HOST")));
+    assert_eq!(handle(&state, json!({})).await.unwrap()["applied"], json!(["V1__status", "V2__availability"]));
+    assert_eq!(handle(&state, json!({})).await.unwrap()["applied"], json!([]));
+    let broken = State::new(Err(ConfigError::Missing("DATABASE_HOST").into()));
     assert!(handle(&broken, json!({})).await.is_err());
 }
 
@@ -117,7 +119,8 @@ async fn a_database_that_comes_up_late_is_waited_for() {
     // The port is taken by nobody until the forwarder listens on it.
     let port = TcpListener::bind("127.0.0.1:0").await.unwrap().local_addr().unwrap().port();
     let address = test.direct_url.split('@').nth(1).unwrap().split('/').next().unwrap().to_owned();
-    let state = State::new(Config::from_url(&test.direct_url.replace(&address, &format!("127.0.0.1:{port}"))));
+    let state =
+        State::new(Ok(Config::from_url(&test.direct_url.replace(&address, &format!("127.0.0.1:{port}"))).unwrap()));
     let late = async {
         sleep(Duration::from_secs(1)).await;
         let listener = TcpListener::bind(("127.0.0.1", port)).await.unwrap();
@@ -128,7 +131,31 @@ async fn a_database_that_comes_up_late_is_waited_for() {
         }
     };
     tokio::select! {
-        answer = handle(&state, json!({})) => assert_eq!(answer.unwrap(), json!({ "applied": ["V1__status"] })),
+        answer = handle(&state, json!({})) => assert_eq!(answer.unwrap()["applied"][0], "V1__status"),
         () = late => {}
     }
+}
+
+/// The migration has made the months of the day it ran on: a schedule that did nothing would leave later ones without.
+#[tokio::test]
+async fn the_schedule_makes_months_ahead_and_drops_old_ones() {
+    let (test, state) = empty().await;
+    let state = state.keeping_months(1);
+    handle(&state, json!({})).await.unwrap();
+    let look = test.look().await;
+    // two years have passed since
+    look.batch_execute("SELECT status_changes_make((date_trunc('month', now()) - interval '2 years')::date)")
+        .await
+        .unwrap();
+    let event: Value = serde_json::from_str(include_str!("../../../events/migrate/day.json")).unwrap();
+    let answer = handle(&state, event).await.unwrap();
+    assert_eq!((&answer["applied"], &answer["made"], &answer["derived"]), (&json!([]), &json!([]), &json!(0)));
+    assert_eq!(answer["dropped"].as_array().unwrap().len(), 1, "{answer}");
+}
+
+#[test]
+fn a_retention_that_is_no_number_is_told() {
+    assert_eq!(keep_months(Some("13")).unwrap(), Some(13));
+    assert_eq!(keep_months(None).unwrap(), None);
+    assert!(keep_months(Some("a year")).unwrap_err().to_string().contains("RECORD_RETENTION_MONTHS"));
 }

@@ -70,7 +70,7 @@ impl Refusal {
 
     fn message(&self) -> String {
         match self {
-            Self::NotFound => "there is /api/status and /api/status/history".to_owned(),
+            Self::NotFound => "there is /api/status with /history, /availability, /response and /timeline".to_owned(),
             Self::Method => "only GET".to_owned(),
             Self::Unauthorized => "send the API key as X-API-Key".to_owned(),
             Self::Parameter { name, problem } => format!("{name} {problem}"),
@@ -98,11 +98,16 @@ impl Refusal {
     }
 }
 
-/// A JSON response that nobody on the way keeps.
+/// A JSON response.
 pub(crate) fn respond(status: u16, body: &Value) -> Response<Body> {
-    let mut response = Response::new(Body::Text(body.to_string()));
+    respond_as(status, "application/json", body.to_string())
+}
+
+/// A response that nobody on the way keeps.
+pub(crate) fn respond_as(status: u16, content_type: &'static str, body: String) -> Response<Body> {
+    let mut response = Response::new(Body::Text(body));
     *response.status_mut() = StatusCode::from_u16(status).unwrap_or(StatusCode::INTERNAL_SERVER_ERROR);
-    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static("application/json"));
+    response.headers_mut().insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
     response.headers_mut().insert(CACHE_CONTROL, HeaderValue::from_static("no-store"));
     response
 }

@@ -1,21 +1,42 @@
-//! `StatusChanged` from the bus: merged into the problem's state and published.
+//! What the bus brings, ten events at a time: a `StatusChanged` is merged into the problem's state and published; how a
+//! poller found Zabbix and its hosts is kept and published.
 //!
-//! Any message may come late, twice or out of order; the state does not mind, and a repetition publishes nothing new but makes
-//! sure that what it repeats was delivered. An error is the invocation's: Lambda tries the event twice more and then puts it
-//! into the dead letter queue.
+//! Any message may come late, twice or out of order; the state does not mind, and a repetition publishes nothing new but
+//! makes sure that what it repeats was delivered. What fails comes back by itself, and after some tries lies in the dead
+//! letter queue.
+//!
+//! | publication | on | what |
+//! |---|---|---|
+//! | `{"changes": [{"problem": ProblemView, "cause": {"id", "kind"}, "accepted_at_ms"}]}` | `status:all`, the hosts', the groups' | changes of problems, each once |
+//! | `{"host": KnownHost, "at_ms"}` | the same | a host as a poll found it |
+//! | `{"zabbix": ZabbixSeen}` | `status:all`, without a place in the history | how a poll found Zabbix: what is new about it, and every 25 s |
+//! | `{"refused": {"event_id", "user", "reason"}}` | `status:all`, without a place in the history | what Zabbix did not do that a viewer asked for |
+//!
+//! A channel that nobody has ever asked for gets nothing: whoever asks has a position from then on, and reads the state
+//! after it. `ItemValues` are no state: they go to the channel `items:<host>` as they are, where `channels.json` has that
+//! namespace.
 
+mod items;
+mod problems;
+mod zabbix;
+
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use anyhow::Context as _;
-use futures::future::join_all;
-use serde::Serialize;
-use signalbox_channels::{ChannelName, ChannelsConfig, status_channels};
+use futures::future::{join, join_all};
+use serde_json::Value;
+use signalbox_channels::{ChannelName, ChannelsConfig};
 use signalbox_connections::{ConnectionTable, StatusTable};
-use signalbox_lambda::{Boot, env, now_ms};
-use signalbox_messages::{BusEvent, ChangeKind, StatusChanged};
-use signalbox_publishing::{ApiGateway, FanOut, Gateway, Message, PublishOptions, Publisher};
-use signalbox_zabbix::ProblemView;
-use tracing::info;
+use signalbox_lambda::{
+    Boot, env,
+    sqs::{Outcome, Record},
+};
+use signalbox_messages::{
+    ACTION_REFUSED, ActionRefused, BusEvent, HOST_CHANGED, HostChanged, ITEM_VALUES, ItemValues, STATUS_CHANGED,
+    StatusChanged, ZABBIX_SEEN, ZabbixSeen,
+};
+use signalbox_publishing::{ApiGateway, FanOut, Gateway, Publisher};
 
 /// What the function keeps between events.
 #[derive(Debug)]
@@ -45,60 +66,87 @@ impl State {
     }
 }
 
-/// What viewers get: the problem as it is now, and what made it so.
-#[derive(Debug, Serialize)]
-struct StatusPublication<'a> {
-    problem: ProblemView,
-    cause: Cause<'a>,
-    accepted_at_ms: i64,
+/// One event, decoded.
+enum Told {
+    Status(Box<StatusChanged>),
+    Other(Other),
 }
 
-#[derive(Debug, Serialize)]
-struct Cause<'a> {
-    id: &'a str,
-    kind: ChangeKind,
+enum Other {
+    Seen(ZabbixSeen),
+    Host(HostChanged),
+    Items(ItemValues),
+    Refused(ActionRefused),
 }
 
-/// One message.
-pub async fn handle(state: &State, event: BusEvent<StatusChanged>) -> anyhow::Result<()> {
-    let changed = event.detail;
-    let applied = state.status.apply(&changed, now_ms() / 1000).await.context("merge")?;
-    let problem = applied.problem.view();
-    let key = format!("{}:{}", problem.event_id, problem.version);
-    let channels = status_channels(&problem.host.host, &problem.groups);
-    let cause = Cause { id: &changed.id, kind: changed.kind };
-    let publication = StatusPublication { problem, cause, accepted_at_ms: changed.accepted_at_ms };
-    let data = serde_json::value::to_raw_value(&publication).context("publication")?;
-    let message = Message::new(&data);
-    let options = PublishOptions { idempotency_key: Some(&key), ..PublishOptions::default() };
-
-    // all of them to their end, also when one fails: dropping a delivery on its way would leave its lease behind
-    let published = join_all(channels.into_iter().map(async |channel| {
-        let name = ChannelName::parse(channel)?;
-        let Some(namespace) = state.channels.namespace_of(&name) else { return Ok(()) };
-        let publisher = &state.publisher;
-        let published = if applied.changed {
-            publisher.publish(name.as_str(), namespace, &message, &options).await
-        } else {
-            publisher.publish_again(name.as_str(), namespace, &message, &key).await
-        }
-        .with_context(|| format!("publish to {name}"))?;
-        if !published.delivered {
-            // Lambda repeats the event until this returns: it shall not before the viewers have it
-            publisher.ensure_delivered(name.as_str(), namespace, published.offset).await?;
-        }
-        anyhow::Ok(())
-    }));
-    published.await.into_iter().collect::<anyhow::Result<Vec<()>>>()?;
-
-    let took = now_ms() - changed.accepted_at_ms;
-    if applied.changed {
-        metrics::counter!("Routed").increment(1);
-        #[allow(clippy::cast_precision_loss)] // milliseconds
-        metrics::histogram!("AcceptedToPosted").record(took as f64);
-    } else {
-        metrics::counter!("Repeated").increment(1);
+impl Told {
+    fn decode(event: BusEvent<Value>) -> Result<Self, String> {
+        let BusEvent { detail_type, detail, .. } = event;
+        let told = match detail_type.as_str() {
+            STATUS_CHANGED => serde_json::from_value(detail).map(|changed| Self::Status(Box::new(changed))),
+            ZABBIX_SEEN => serde_json::from_value(detail).map(|seen| Self::Other(Other::Seen(seen))),
+            HOST_CHANGED => serde_json::from_value(detail).map(|host| Self::Other(Other::Host(host))),
+            ACTION_REFUSED => serde_json::from_value(detail).map(|refused| Self::Other(Other::Refused(refused))),
+            ITEM_VALUES => serde_json::from_value(detail).map(|values| Self::Other(Other::Items(values))),
+            other => return Err(format!("detail-type {other:?} is none of ours")),
+        };
+        told.map_err(|cause| format!("not a {detail_type}: {cause}"))
     }
-    info!(id = changed.id, version = publication.problem.version, changed = applied.changed, took_ms = took, "routed");
-    Ok(())
+}
+
+/// A batch of the router's queue: one outcome per record, in their order.
+///
+/// # Errors
+/// None; what goes wrong is in the outcomes.
+pub async fn handle(state: &State, records: Vec<Record<BusEvent<Value>>>) -> anyhow::Result<Vec<Outcome>> {
+    Ok(route(state, records.into_iter().map(|record| record.body).collect()).await)
+}
+
+/// Routes events together; what came of each, in their order.
+pub async fn route(state: &State, events: Vec<BusEvent<Value>>) -> Vec<Outcome> {
+    let mut outcomes = vec![Outcome::Stored; events.len()];
+    let (mut changes, mut others) = (Vec::new(), Vec::new());
+    for (n, event) in events.into_iter().enumerate() {
+        match Told::decode(event) {
+            Ok(Told::Status(changed)) => changes.push((n, *changed)),
+            Ok(Told::Other(other)) => others.push((n, other)),
+            Err(reason) => outcomes[n] = Outcome::Never(reason),
+        }
+    }
+    let (places, changes): (Vec<_>, Vec<_>) = changes.into_iter().unzip();
+    let others = others.iter().map(async |(n, other)| {
+        let done = match other {
+            Other::Seen(seen) => zabbix::seen(state, seen).await,
+            Other::Host(changed) => zabbix::host_changed(state, changed).await,
+            Other::Refused(refused) => zabbix::refused(state, refused).await,
+            Other::Items(values) => items::publish(state, values).await,
+        };
+        (*n, done)
+    });
+    let (routed, others) = Box::pin(join(problems::route(state, &changes), join_all(others))).await;
+    for (n, done) in places.into_iter().zip(routed).chain(others) {
+        if let Err(cause) = done {
+            outcomes[n] = Outcome::Retry(format!("{cause:#}"));
+        }
+    }
+    outcomes
+}
+
+/// Those of the channels that anybody may be waiting at: that have a head, or keep no history and so need none.
+///
+/// Read after the state was written. Who asks for a channel makes its head, reads the state then, and so has seen what is
+/// not published here.
+async fn followed(state: &State, channels: BTreeSet<String>) -> anyhow::Result<BTreeSet<String>> {
+    let (mut followed, mut with_history) = (BTreeSet::new(), Vec::new());
+    for channel in channels {
+        match state.channels.namespace_of(&ChannelName::parse(channel.clone())?) {
+            None => {}
+            Some(namespace) if namespace.has_history() => with_history.push(channel),
+            Some(_) => {
+                followed.insert(channel);
+            }
+        }
+    }
+    followed.extend(state.publisher.table().with_head(&with_history).await.context("heads")?);
+    Ok(followed)
 }

@@ -6,11 +6,13 @@
 mod commands;
 mod session;
 
+pub use commands::act::Actions;
+
 use anyhow::Context as _;
 use aws_lambda_events::apigw::{ApiGatewayProxyResponse, ApiGatewayWebsocketProxyRequest};
 use std::sync::Arc;
 
-use signalbox_auth::TokenVerifier;
+use signalbox_auth::{TicketKey, TokenVerifier};
 use signalbox_channels::ChannelsConfig;
 use signalbox_connections::{ConnectionTable, StatusTable};
 use signalbox_lambda::{Boot, env};
@@ -32,13 +34,17 @@ pub struct State {
     pub tokens: TokenVerifier,
     /// Subscription tokens, where they have keys of their own.
     pub subscription_tokens: Option<TokenVerifier>,
+    /// Signs viewers' tickets for the reports, where there are reports.
+    pub tickets: Option<TicketKey>,
+    /// Viewers who may act on problems, where any may.
+    pub actions: Option<Actions>,
     /// Whether a viewer without a token is let in (`AllowAnonymousViewers`).
     pub allow_anonymous: bool,
 }
 
 impl State {
     /// `CONNECTION_TABLE`, `STATUS_TABLE`, `CONNECTIONS_ENDPOINT`, `FANOUT_QUEUE_URL`, `TOKEN_HMAC_SECRET`, `TOKEN_JWKS_URL`,
-    /// `TOKEN_AUDIENCE`, `TOKEN_ISSUER`, `ALLOW_ANONYMOUS`, and `channels.json` beside the binary, whose `client.token.*` goes
+    /// `TOKEN_AUDIENCE`, `TOKEN_ISSUER`, `TICKET_SECRET`, `ACTION_QUEUE_URL`, `ACTION_USERS`, `ALLOW_ANONYMOUS`, and `channels.json` beside the binary, whose `client.token.*` goes
     /// before the variables.
     pub async fn from_env(boot: &Boot) -> anyhow::Result<Self> {
         let aws = boot.aws()?;
@@ -59,6 +65,8 @@ impl State {
                 .with_channels(Arc::clone(&channels)),
             tokens: TokenVerifier::from_config(&keys, skip)?,
             subscription_tokens: subscription_keys.map(|keys| TokenVerifier::from_config(keys, skip)).transpose()?,
+            tickets: env::optional("TICKET_SECRET").as_deref().and_then(TicketKey::new),
+            actions: Actions::from_env(&aws),
             allow_anonymous: env::flag("ALLOW_ANONYMOUS")?,
             channels,
         })

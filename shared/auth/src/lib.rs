@@ -1,10 +1,14 @@
-//! Who speaks: clients' tokens and webhook signatures.
+//! Who speaks: clients' tokens, webhook signatures, a connector's token, tickets for the reports.
 
+mod bearer;
 mod claims;
 mod jwks;
 mod key;
 mod signature;
+mod ticket;
 mod token;
 
+pub use bearer::{BearerError, BearerToken};
 pub use signature::{SIGNATURE_HEADER, SignatureError, TIMESTAMP_HEADER, WebhookSecret};
+pub use ticket::TicketKey;
 pub use token::{ConnectionToken, SubscriptionToken, TokenConfigError, TokenError, TokenSubscription, TokenVerifier};

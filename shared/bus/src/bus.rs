@@ -1,20 +1,25 @@
+mod put_all;
+
 #[cfg(feature = "testing")]
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_eventbridge::Client;
 use aws_sdk_eventbridge::config::{Builder, retry::RetryConfig, timeout::TimeoutConfig};
-use aws_sdk_eventbridge::error::DisplayErrorContext;
-use aws_sdk_eventbridge::types::PutEventsRequestEntry;
 use aws_types::SdkConfig;
-use signalbox_messages::{SOURCE, STATUS_CHANGED, StatusChanged};
+#[cfg(feature = "testing")]
+use signalbox_messages::BusDetail;
+use signalbox_messages::StatusChanged;
 use thiserror::Error;
+
+use put_all::Entry;
+pub use put_all::PutAllError;
 
 /// Largest entry, source and detail type included (EventBridge user guide, entry size of `PutEvents`).
 pub const MAX_ENTRY_BYTES: usize = 256 * 1024;
 
 /// Why a message is not on the bus.
-#[derive(Debug, Error)]
+#[derive(Debug, Clone, Error)]
 pub enum PutError {
     /// Larger than [`MAX_ENTRY_BYTES`]: will never get on it.
     #[error("the message is {bytes} bytes, more than the bus takes")]
@@ -58,15 +63,11 @@ impl Bus {
     /// See [`PutError`]; after any of them the message may still have been taken, so putting it again must be harmless
     /// (it is: its `id` stays).
     pub async fn put(&self, message: &StatusChanged) -> Result<(), PutError> {
-        let detail = serde_json::to_string(message).map_err(|e| PutError::Unavailable(e.to_string()))?;
-        let bytes = SOURCE.len() + STATUS_CHANGED.len() + detail.len();
-        if bytes > MAX_ENTRY_BYTES {
-            return Err(PutError::TooLarge { bytes });
-        }
+        let entry = Entry::of(message)?;
         match self {
-            Self::EventBridge(bus) => bus.put(detail).await,
+            Self::EventBridge(bus) => bus.put(&entry).await,
             #[cfg(feature = "testing")]
-            Self::Recorded(recording) => recording.put(message),
+            Self::Recorded(recording) => recording.put(&entry),
         }
     }
 }
@@ -93,26 +94,8 @@ impl EventBridge {
         Self { client: Client::from_conf(config), name: name.into() }
     }
 
-    async fn put(&self, detail: String) -> Result<(), PutError> {
-        let entry = PutEventsRequestEntry::builder()
-            .event_bus_name(&self.name)
-            .source(SOURCE)
-            .detail_type(STATUS_CHANGED)
-            .detail(detail)
-            .build();
-        let answer = self.client.put_events().entries(entry).send().await;
-        let answer = answer.map_err(|e| PutError::Unavailable(DisplayErrorContext(e).to_string()))?;
-        // PutEvents answers 200 also when it took nothing
-        let refused = answer.entries().iter().find_map(|entry| {
-            entry.error_code().map(|code| (code.to_owned(), entry.error_message().unwrap_or_default().to_owned()))
-        });
-        match refused {
-            Some((code, message)) => Err(PutError::Refused { code, message }),
-            None if answer.failed_entry_count() > 0 => {
-                Err(PutError::Refused { code: "Unknown".to_owned(), message: String::new() })
-            }
-            None => Ok(()),
-        }
+    async fn put(&self, entry: &Entry) -> Result<(), PutError> {
+        self.refused_of(&[entry]).await?.map_or(Ok(()), |(_, cause)| Err(cause))
     }
 }
 
@@ -120,7 +103,7 @@ impl EventBridge {
 #[cfg(feature = "testing")]
 #[derive(Debug, Clone, Default)]
 pub struct Recording {
-    messages: Arc<Mutex<Vec<StatusChanged>>>,
+    entries: Arc<Mutex<Vec<Entry>>>,
     broken: bool,
 }
 
@@ -131,16 +114,23 @@ impl Recording {
         Self { broken: true, ..Self::default() }
     }
 
-    /// All that was put, oldest first.
+    /// All status changes that were put, oldest first.
     pub fn messages(&self) -> Vec<StatusChanged> {
-        self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).clone()
+        self.of::<StatusChanged>()
     }
 
-    fn put(&self, message: &StatusChanged) -> Result<(), PutError> {
+    /// All of a type that were put, oldest first.
+    pub fn of<T: BusDetail + serde::de::DeserializeOwned>(&self) -> Vec<T> {
+        let entries = self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
+        let of_type = entries.iter().filter(|entry| entry.detail_type == T::DETAIL_TYPE);
+        of_type.filter_map(|entry| serde_json::from_str(&entry.detail).ok()).collect()
+    }
+
+    fn put(&self, entry: &Entry) -> Result<(), PutError> {
         if self.broken {
             return Err(PutError::Refused { code: "InternalFailure".to_owned(), message: String::new() });
         }
-        self.messages.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(message.clone());
+        self.entries.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(entry.clone());
         Ok(())
     }
 }

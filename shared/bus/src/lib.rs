@@ -4,4 +4,4 @@ mod bus;
 
 #[cfg(feature = "testing")]
 pub use bus::Recording;
-pub use bus::{Bus, EventBridge, MAX_ENTRY_BYTES, PutError};
+pub use bus::{Bus, EventBridge, MAX_ENTRY_BYTES, PutAllError, PutError};

@@ -20,4 +20,4 @@ pub use name::{ChannelName, NameError};
 pub use namespace::{DataFormat, DeltaType, Namespace, RecoveryMode};
 pub use overrides::{BoolValue, Overrides};
 pub use regex::Regex;
-pub use status::{STATUS_ALL, status_channels};
+pub use status::{STATUS_ALL, group_channel, host_channel, items_channel, status_channels};

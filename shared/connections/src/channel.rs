@@ -1,4 +1,4 @@
-use std::{sync::PoisonError, time::Duration};
+use std::{collections::BTreeSet, sync::PoisonError, time::Duration};
 
 use anyhow::Context as _;
 use aws_sdk_dynamodb::{
@@ -8,7 +8,7 @@ use aws_sdk_dynamodb::{
 
 use crate::{
     attribute::{Item, find_number, find_text, get_number, get_text, number, text},
-    table::{ConnectionTable, PageStart, bucket, despite_conflicts, key, unless_refused},
+    table::{ConnectionTable, PageStart, bucket, despite_conflicts, get_all, key, unless_refused},
 };
 
 /// Shards of the index that channels are in while something is pending or somebody delivers.
@@ -271,6 +271,14 @@ impl ConnectionTable {
     pub async fn find_head(&self, channel: &str) -> anyhow::Result<Option<Head>> {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(head_key(channel)));
         get.consistent_read(true).send().await.context("get head")?.item.as_ref().map(read_head).transpose()
+    }
+
+    /// Which of these channels have a head, read consistently: the others nobody has ever asked for. One request for 100.
+    pub async fn with_head(&self, channels: &[String]) -> anyhow::Result<BTreeSet<String>> {
+        let keys = channels.iter().map(|channel| head_key(channel)).collect();
+        let heads = get_all(&self.client, &self.table, keys).await.context("get heads")?;
+        let names = heads.iter().filter_map(|item| find_text(item, "pk"));
+        Ok(names.filter_map(|pk| pk.strip_prefix("head#").map(str::to_owned)).collect())
     }
 
     /// Sees to it that whoever delivers looks into that many shards. Before the first row goes into a new shard: a deliverer who learnt

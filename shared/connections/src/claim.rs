@@ -14,7 +14,7 @@ use crate::{
 };
 
 impl ConnectionTable {
-    /// Takes an idempotency key and a version for a publication that has no place in a log: it is posted once, so they are taken
+    /// Takes an idempotency key (of several, one after the other) and a version for a publication that has no place in a log: it is posted once, so they are taken
     /// before it is. A publisher that dies in between has published nothing, and its repetition is a duplicate.
     pub async fn claim(
         &self,
@@ -23,10 +23,10 @@ impl ConnectionTable {
         now_s: i64,
         meta_ttl: Duration,
     ) -> anyhow::Result<LogWrite> {
-        if let Some(idempotency_key) = key.idempotency_key.filter(|key| !key.is_empty())
-            && !self.claim_key(channel, idempotency_key, now_s).await.context("claim idempotency key")?
-        {
-            return Ok(LogWrite::Duplicate(0));
+        for idempotency_key in key.keys() {
+            if !self.claim_key(channel, idempotency_key, now_s).await.context("claim idempotency key")? {
+                return Ok(LogWrite::Duplicate(0));
+            }
         }
         if let Some(version) = key.version
             && !self.claim_version(channel, version, now_s, meta_ttl).await.context("claim version")?

@@ -17,6 +17,7 @@ mod subscription;
 mod table;
 #[cfg(feature = "testing")]
 pub mod testing;
+mod zabbix;
 
 pub use channel::{Appended, DueHead, HELD_SHARDS, Head};
 pub use connection::{
@@ -27,6 +28,6 @@ pub use fan::FanMark;
 pub use log::{LogEntry, LogItem, LogPage, LogState, LogWrite, PublishKey, Version, WritePublication};
 pub use registry::REGISTRY_SHARDS;
 pub use removal::{EndedSubscription, Removed};
-pub use status::{Applied, KnownHost, RecentlyResolved, SnapshotPage, StatusTable};
+pub use status::{Applied, KnownHost, RecentlyResolved, SnapshotPage, SnapshotScope, StatusTable};
 pub use subscription::{MadeReady, NewSubscription, Row, ServerSubscribed, Subscribed, Subscriber, Unsubscribed};
 pub use table::{ConnectionTable, PageStart};

@@ -6,6 +6,8 @@ use aws_sdk_dynamodb::{
     types::{Put, TransactWriteItem},
 };
 
+use futures::future::try_join_all;
+
 use crate::{
     attribute::{Item, boolean, find_number, find_text, get_flag, get_number, get_text, number, set, text},
     channel::{Head, millis},
@@ -36,10 +38,17 @@ pub struct LogItem {
 /// What a publication is at most once, or never after something newer.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct PublishKey<'a> {
-    /// The same key within five minutes publishes once. An empty one is none.
-    pub idempotency_key: Option<&'a str>,
+    /// The same key within five minutes publishes once; of several, one that is known refuses all. An empty one is none.
+    /// DynamoDB takes 100 items in a transaction, and two are the publication's and its version's.
+    pub idempotency_keys: &'a [&'a str],
     /// Not after this version, or a newer one.
     pub version: Option<Version<'a>>,
+}
+
+impl<'a> PublishKey<'a> {
+    pub(crate) fn keys(self) -> impl Iterator<Item = &'a str> {
+        self.idempotency_keys.iter().copied().filter(|key| !key.is_empty())
+    }
 }
 
 /// A document's version.
@@ -78,7 +87,7 @@ pub enum LogWrite {
     /// The place was filled: whoever waited for it took the publisher for dead, or a newer offset has a version by now. Take a new
     /// offset.
     Filled,
-    /// A publication with the same idempotency key has this offset.
+    /// A publication with the same idempotency key, or one of them, has this offset.
     Duplicate(u64),
     /// The version, or a newer one, is published. The channel's top.
     Superseded(u64),
@@ -172,8 +181,7 @@ impl ConnectionTable {
             // before it is there: who counts places then counts one too few, and not one too many
             self.note_hole(channel, head.offset).await?;
         }
-        let idempotency_key = key.idempotency_key.filter(|key| !key.is_empty());
-        if idempotency_key.is_none() && key.version.is_none() {
+        if key.keys().next().is_none() && key.version.is_none() {
             return Ok(if self.put_new(entry).await.context("write publication")? {
                 LogWrite::Written
             } else {
@@ -182,7 +190,7 @@ impl ConnectionTable {
         }
         let entry = Put::builder().table_name(&self.table).set_item(Some(entry));
         let mut puts = vec![entry.condition_expression("attribute_not_exists(pk)").build()?];
-        if let Some(idempotency_key) = idempotency_key {
+        for idempotency_key in key.keys() {
             puts.push(self.idempotency_put(write, idempotency_key)?);
         }
         if let Some(version) = key.version {
@@ -198,7 +206,7 @@ impl ConnectionTable {
             }
             _ => {}
         }
-        self.refused(write, idempotency_key).await
+        self.refused(write).await
     }
 
     /// Our own write whose answer was lost, if that is what stands at the place: the offset was taken by nobody else, so a
@@ -210,17 +218,17 @@ impl ConnectionTable {
 
     /// Why a transaction was refused that has not been committed. What else may be wrong, a duplicate is a duplicate: its
     /// publisher must not take new offsets for ever.
-    async fn refused(&self, write: &WritePublication<'_>, idempotency_key: Option<&str>) -> anyhow::Result<LogWrite> {
+    async fn refused(&self, write: &WritePublication<'_>) -> anyhow::Result<LogWrite> {
         let WritePublication { channel, head, key, now_s, history_ttl, .. } = *write;
         // nobody shall wait for this place
         tokio::try_join!(
             self.write_tombstone(channel, &head.epoch, head.offset, now_s, history_ttl),
             self.note_hole(channel, head.offset)
         )?;
-        if let Some(key) = idempotency_key
-            && let Some(offset) = self.offset_of(channel, key, now_s).await?
-        {
-            return Ok(LogWrite::Duplicate(offset));
+        for key in key.keys() {
+            if let Some(offset) = self.offset_of(channel, key, now_s).await? {
+                return Ok(LogWrite::Duplicate(offset));
+            }
         }
         let Some(version) = key.version else { return Ok(LogWrite::Filled) };
         let get = self.client.get_item().table_name(&self.table).set_key(Some(version_row(channel)));
@@ -286,6 +294,16 @@ impl ConnectionTable {
         let get = self.client.get_item().table_name(&self.table).set_key(Some(row)).consistent_read(true);
         let Some(item) = get.send().await.context("get idempotency key")?.item else { return Ok(None) };
         if get_number::<i64>(&item, "ttl")? < now_s { Ok(None) } else { get_number(&item, "offset").map(Some) }
+    }
+
+    /// [`ConnectionTable::offset_of`] of many, in their order.
+    pub async fn offsets_of(
+        &self,
+        channel: &str,
+        idempotency_keys: &[&str],
+        now_s: i64,
+    ) -> anyhow::Result<Vec<Option<u64>>> {
+        try_join_all(idempotency_keys.iter().map(|key| self.offset_of(channel, key, now_s))).await
     }
 
     /// Fills a place that is still empty, so that nobody waits for it any longer, and returns what stands there now.

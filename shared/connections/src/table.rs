@@ -13,7 +13,7 @@ use aws_sdk_dynamodb::{
         query::{QueryOutput, builders::QueryFluentBuilder},
         transact_write_items::TransactWriteItemsError,
     },
-    types::TransactWriteItem,
+    types::{KeysAndAttributes, TransactWriteItem},
 };
 use aws_types::SdkConfig;
 use sha2::{Digest as _, Sha256};
@@ -210,6 +210,31 @@ pub(crate) fn bucket(name: &str, count: u32) -> u32 {
 /// keys come from outside.
 pub(crate) fn bounded(name: &str) -> String {
     if name.len() <= 512 { name.to_owned() } else { format!("sha256#{}", hex::encode(Sha256::digest(name))) }
+}
+
+/// Most keys of one `BatchGetItem` (DynamoDB API reference).
+const GET_AT_ONCE: usize = 100;
+
+/// The items that are there, in no order, read consistently. No key may be there twice.
+pub(crate) async fn get_all(client: &Client, table: &str, mut keys: Vec<Item>) -> anyhow::Result<Vec<Item>> {
+    let mut items = Vec::new();
+    let mut attempt = 0;
+    while !keys.is_empty() {
+        let rest = keys.split_off(keys.len().min(GET_AT_ONCE));
+        let wanted = KeysAndAttributes::builder().set_keys(Some(keys)).consistent_read(true).build()?;
+        let mut answer = client.batch_get_item().request_items(table, wanted).send().await.context("batch get")?;
+        items.extend(answer.responses.take().and_then(|mut tables| tables.remove(table)).unwrap_or_default());
+        keys = rest;
+        // over 16 MB, or more than the table reads just now
+        let left = answer.unprocessed_keys.take().and_then(|mut tables| tables.remove(table));
+        if let Some(left) = left.filter(|left| !left.keys.is_empty()) {
+            anyhow::ensure!(attempt < 8, "DynamoDB leaves {} keys unread", left.keys.len());
+            pause(attempt).await;
+            attempt += 1;
+            keys.extend(left.keys);
+        }
+    }
+    Ok(items)
 }
 
 #[cfg(test)]

@@ -17,9 +17,13 @@ pub struct StatusChanged {
     pub problem: bool,
     /// When what this message tells became true, unix seconds: the order among the messages of one problem.
     pub at: i64,
-    /// Entries in the problem's update history if the message has it (0 if not): orders updates of the same second.
+    /// How many entries the problem's update history has if the message tells it (0 if not): whoever knows more of them is right,
+    /// whatever the clocks say.
     #[serde(default, skip_serializing_if = "is_zero")]
     pub seq: u32,
+    /// The times are Zabbix's unix times (connector, poller), not what its clock on the wall showed (webhook).
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub exact: bool,
     /// When the problem began, unix seconds.
     pub opened_at: i64,
     /// Present when `problem` is false and Zabbix named the recovery.
@@ -31,7 +35,12 @@ pub struct StatusChanged {
     /// Present when the update suppressed or unsuppressed the problem.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppression: Option<Suppression>,
-    /// What the problem looked like when Zabbix sent the message.
+    /// Present for [`ChangeKind::Observed`].
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Observed>,
+    /// What the problem looked like when Zabbix sent the message. [`Detail::default`], without a name, where a message tells nothing
+    /// of it: a connector's recovery names the problem and no more.
+    #[serde(default)]
     pub detail: Detail,
     /// When Zabbix sent it, unix milliseconds; a retry has a new one.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -57,6 +66,8 @@ pub enum ChangeKind {
     Recovery,
     /// Zabbix cannot (or can again) evaluate a trigger (event source 3): not a problem.
     Internal,
+    /// What Zabbix tells nobody, as a poll found it: [`Observed`].
+    Observed,
 }
 
 impl ChangeKind {
@@ -67,6 +78,7 @@ impl ChangeKind {
             Self::Update => "update",
             Self::Recovery => "recovery",
             Self::Internal => "internal",
+            Self::Observed => "observed",
         }
     }
 }
@@ -95,7 +107,50 @@ pub struct Update {
     pub user: Option<String>,
 }
 
-/// Suppression by hand. (Zabbix sends nothing when a maintenance starts or ends suppression.)
+/// What becomes true of a problem without an event and without a notification (Zabbix notes, 3.11): only a poll finds it. All of it
+/// together, as it was at the message's `at`, which is the poller's clock.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Observed {
+    /// A maintenance suppresses it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// Its trigger, its item or its host is disabled: Zabbix keeps the problem and shows it nowhere.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unmonitored: bool,
+    /// Why Zabbix cannot evaluate the trigger at present; the problem stays as it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+    /// The event id of the problem that it is a symptom of (6.4 and later).
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
+    /// Zabbix does not list it any more and knows no recovery: its trigger or its host was deleted, or is out of sight.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
+    /// The host and its groups as they are called now: they can be renamed and moved while the problem lasts.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub place: Option<Place>,
+}
+
+/// Where a problem is.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Place {
+    /// The host.
+    pub host: Host,
+    /// Host groups of the trigger's hosts, sorted.
+    pub groups: Vec<String>,
+}
+
+/// A maintenance that suppresses a problem.
+#[derive(Debug, Clone, Default, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+pub struct Maintenance {
+    /// Maintenance id.
+    pub id: String,
+    /// Unix seconds; absent = until further notice.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub until: Option<i64>,
+}
+
+/// Suppression by hand. (Zabbix sends nothing when a maintenance starts or ends suppression: [`Observed`].)
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 pub struct Suppression {
     /// False after an unsuppress.

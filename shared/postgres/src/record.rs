@@ -3,13 +3,13 @@ use std::{
     time::Duration,
 };
 
-use signalbox_messages::{Host, StatusChanged};
+use signalbox_messages::{Detail, Host, StatusChanged};
 use signalbox_zabbix::{Problem, ProblemView};
 use tokio::time::{Instant, timeout_at};
 use tokio_postgres::types::{Json, ToSql, Type};
 use tokio_postgres::{Client, Row, Transaction};
 
-use crate::{Database, Error, database::Work};
+use crate::{Database, Error, course, database::Work};
 
 /// A call answers within this, whatever happens: the function must say which records come back before Lambda ends it
 /// (`recorder` has 30 seconds).
@@ -97,8 +97,8 @@ fn nul_in(value: &serde_json::Value, path: &str) -> Option<String> {
 
 /// One transaction; answers the ids that were not there before.
 ///
-/// Locks are taken in the same order by everybody, so two recorders wait for each other and never in a circle: events by id, new
-/// problems by event id, known problems by event id, groups by name, hosts by id.
+/// Locks are taken in the same order by everybody, so two recorders wait for each other and never in a circle: message ids, new
+/// problems by event id, known problems by event id (with what is derived of them), subjects by id, groups by name, hosts by id.
 struct Batch<'a>(Vec<&'a StatusChanged>);
 
 impl Work for Batch<'_> {
@@ -110,50 +110,75 @@ impl Work for Batch<'_> {
 }
 
 async fn store(transaction: Transaction<'_>, batch: &[&StatusChanged]) -> Result<HashSet<String>, Error> {
-    let inserted = insert_events(&transaction, batch).await?;
+    let inserted = insert_ids(&transaction, batch).await?;
     if !inserted.is_empty() {
         let mut seen = HashSet::new();
         let new: Vec<&StatusChanged> =
             batch.iter().copied().filter(|change| inserted.contains(&change.id) && seen.insert(&change.id)).collect();
-        merge_problems(&transaction, &new).await?;
+        let problems = merge_problems(&transaction, &new).await?;
+        insert_changes(&transaction, &new, &problems).await?;
+        // the rows of these problems are held: nobody else's message can be missing in what is read now
+        let event_ids: Vec<&str> = problems.keys().map(String::as_str).collect();
+        course::derive(&transaction, &event_ids).await?;
         upsert_hosts(&transaction, &new).await?;
     }
     transaction.commit().await?;
     Ok(inserted)
 }
 
-const INSERT_EVENTS: &str = r#"
-INSERT INTO status_events
-    (id, event_id, kind, problem, at, host_id, host, groups, name, severity, payload, accepted_at)
-SELECT id, event_id, kind, problem, to_timestamp(at), host_id, host,
-       ARRAY(SELECT jsonb_array_elements_text(payload #> '{detail,groups}')),
-       name, severity, payload, to_timestamp(accepted_at_ms / 1000.0)
-FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::text[], $7::text[], $8::text[],
-            $9::smallint[], $10::jsonb[], $11::bigint[])
-     AS t (id, event_id, kind, problem, at, host_id, host, name, severity, payload, accepted_at_ms)
-ORDER BY id COLLATE "C"
+const INSERT_IDS: &str = r#"
+INSERT INTO status_change_ids (id) SELECT id FROM unnest($1::text[]) AS t (id) ORDER BY id COLLATE "C"
 ON CONFLICT (id) DO NOTHING
 RETURNING id"#;
 
-async fn insert_events(transaction: &Transaction<'_>, batch: &[&StatusChanged]) -> Result<HashSet<String>, Error> {
-    let columns: [(&(dyn ToSql + Sync), Type); 11] = [
-        (&column(batch, |change| change.id.as_str()), Type::TEXT_ARRAY),
-        (&column(batch, |change| change.event_id.as_str()), Type::TEXT_ARRAY),
-        (&column(batch, |change| change.kind.as_str()), Type::TEXT_ARRAY),
-        (&column(batch, |change| change.problem), Type::BOOL_ARRAY),
-        (&column(batch, |change| change.at), Type::INT8_ARRAY),
-        (&column(batch, |change| change.detail.host.id.as_str()), Type::TEXT_ARRAY),
-        (&column(batch, |change| change.detail.host.host.as_str()), Type::TEXT_ARRAY),
-        (&column(batch, |change| change.detail.name.as_str()), Type::TEXT_ARRAY),
-        (&column(batch, |change| i16::from(change.detail.severity)), Type::INT2_ARRAY),
-        (&column(batch, Json), Type::JSONB_ARRAY),
-        (&column(batch, |change| change.accepted_at_ms), Type::INT8_ARRAY),
-    ];
-    let rows = transaction.query_typed(INSERT_EVENTS, &columns).await?;
+async fn insert_ids(transaction: &Transaction<'_>, batch: &[&StatusChanged]) -> Result<HashSet<String>, Error> {
+    let ids = column(batch, |change| change.id.as_str());
+    let rows = transaction.query_typed(INSERT_IDS, &[(&ids, Type::TEXT_ARRAY)]).await?;
     rows.iter().map(|row| Ok(row.try_get(0)?)).collect()
 }
 
-fn column<'a, S, T>(rows: &'a [S], value: impl Fn(&'a S) -> T) -> Vec<T> {
+const INSERT_CHANGES: &str = "
+INSERT INTO status_changes
+    (id, event_id, kind, problem, at, host_id, host, groups, name, severity, payload, accepted_at)
+SELECT id, event_id, kind, problem, to_timestamp(at), host_id, host,
+       ARRAY(SELECT jsonb_array_elements_text(groups)),
+       name, severity, payload, to_timestamp(accepted_at_ms / 1000.0)
+FROM unnest($1::text[], $2::text[], $3::text[], $4::boolean[], $5::bigint[], $6::text[], $7::text[], $8::jsonb[], $9::text[],
+            $10::smallint[], $11::jsonb[], $12::bigint[])
+     AS t (id, event_id, kind, problem, at, host_id, host, groups, name, severity, payload, accepted_at_ms)";
+
+/// What a message does not describe is filled in from its problem, so that it is found by host and group.
+async fn insert_changes(
+    transaction: &Transaction<'_>,
+    new: &[&StatusChanged],
+    problems: &BTreeMap<String, Problem>,
+) -> Result<(), Error> {
+    let details = column(new, |change| match problems.get(&change.event_id) {
+        Some(problem) if change.detail.name.is_empty() => {
+            let ProblemView { name, severity, host, groups, .. } = problem.view();
+            Detail { name, severity, host, groups, ..Detail::default() }
+        }
+        _ => change.detail.clone(),
+    });
+    let columns: [(&(dyn ToSql + Sync), Type); 12] = [
+        (&column(new, |change| change.id.as_str()), Type::TEXT_ARRAY),
+        (&column(new, |change| change.event_id.as_str()), Type::TEXT_ARRAY),
+        (&column(new, |change| change.kind.as_str()), Type::TEXT_ARRAY),
+        (&column(new, |change| change.problem), Type::BOOL_ARRAY),
+        (&column(new, |change| change.at), Type::INT8_ARRAY),
+        (&column(&details, |detail| detail.host.id.as_str()), Type::TEXT_ARRAY),
+        (&column(&details, |detail| detail.host.host.as_str()), Type::TEXT_ARRAY),
+        (&column(&details, |detail| Json(&detail.groups)), Type::JSONB_ARRAY),
+        (&column(&details, |detail| detail.name.as_str()), Type::TEXT_ARRAY),
+        (&column(&details, |detail| i16::from(detail.severity)), Type::INT2_ARRAY),
+        (&column(new, Json), Type::JSONB_ARRAY),
+        (&column(new, |change| change.accepted_at_ms), Type::INT8_ARRAY),
+    ];
+    transaction.execute_typed(INSERT_CHANGES, &columns).await?;
+    Ok(())
+}
+
+pub(crate) fn column<'a, S, T>(rows: &'a [S], value: impl Fn(&'a S) -> T) -> Vec<T> {
     rows.iter().map(value).collect()
 }
 
@@ -167,7 +192,7 @@ ORDER BY event_id COLLATE "C"
 ON CONFLICT (event_id) DO NOTHING
 RETURNING event_id"#;
 
-const LOCK_PROBLEMS: &str =
+pub(crate) const LOCK_PROBLEMS: &str =
     "SELECT event_id, body FROM problems WHERE event_id = ANY ($1) ORDER BY event_id FOR UPDATE";
 
 const UPDATE_PROBLEMS: &str = r"
@@ -181,36 +206,44 @@ WHERE p.event_id = t.event_id";
 
 /// Most problems are new or have their one recovery: the new ones are inserted as the batch tells them, only the known ones are
 /// read, merged and written back.
-async fn merge_problems(transaction: &Transaction<'_>, new: &[&StatusChanged]) -> Result<(), Error> {
+///
+/// Answers all of them as they are now; their rows are held until the transaction ends.
+async fn merge_problems(
+    transaction: &Transaction<'_>,
+    new: &[&StatusChanged],
+) -> Result<BTreeMap<String, Problem>, Error> {
     let mut changes_of: BTreeMap<&str, Vec<&StatusChanged>> = BTreeMap::new();
     for change in new {
         changes_of.entry(&change.event_id).or_default().push(change);
     }
     let told: Vec<Problem> = changes_of.values().filter_map(|changes| told_by(changes)).collect();
     let rows = write_problems(transaction, INSERT_PROBLEMS, &told).await?;
+    let mut problems: BTreeMap<String, Problem> =
+        told.into_iter().map(|problem| (problem.event_id().to_owned(), problem)).collect();
     for row in &rows {
         changes_of.remove(row.try_get::<_, &str>(0)?);
     }
     if changes_of.is_empty() {
-        return Ok(());
+        return Ok(problems);
     }
     let known: Vec<&str> = changes_of.keys().copied().collect();
     let rows = transaction.query_typed(LOCK_PROBLEMS, &[(&known, Type::TEXT_ARRAY)]).await?;
     let mut merged = Vec::new();
     for row in &rows {
         let Json(mut problem) = row.try_get::<_, Json<Problem>>(1)?;
-        let stored = problem.version();
+        let stored = problem.revision();
         for change in changes_of.get(row.try_get::<_, &str>(0)?).into_iter().flatten() {
             problem.merge(change);
         }
-        if problem.version() > stored {
-            merged.push(problem);
+        if problem.revision() > stored {
+            merged.push(problem.clone());
         }
+        problems.insert(problem.event_id().to_owned(), problem);
     }
     if !merged.is_empty() {
         write_problems(transaction, UPDATE_PROBLEMS, &merged).await?;
     }
-    Ok(())
+    Ok(problems)
 }
 
 fn told_by(changes: &[&StatusChanged]) -> Option<Problem> {

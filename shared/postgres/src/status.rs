@@ -19,7 +19,7 @@ pub const MAX_PAGE: u16 = 500;
 const MAX_PROBLEMS: i64 = 5_000;
 
 /// Years 1 to 9999: what RFC 3339 can write, and well within what Postgres can hold.
-const TIMES: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
+pub(crate) const TIMES: RangeInclusive<i64> = -62_135_596_800..=253_402_300_799;
 
 /// The open problems, as of the last recorded message.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -88,7 +88,7 @@ pub struct HistoryEvent {
     pub id: String,
     /// The problem's event id.
     pub event_id: String,
-    /// `problem`, `update`, `recovery` or `internal`.
+    /// `problem`, `update`, `recovery`, `internal` or `observed`.
     pub kind: String,
     /// Whether the problem was there at that moment.
     pub problem: bool,
@@ -110,6 +110,9 @@ pub struct HistoryEvent {
     /// How it ended, `{at, event_id}`; where Zabbix named it.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub recovery: Option<Value>,
+    /// What a poll found, `{maintenance?, unmonitored?, unknown?, cause?, gone?}`; observations only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub observed: Option<Value>,
     /// Operational data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opdata: Option<String>,
@@ -133,16 +136,23 @@ const TOTALS: &str = "SELECT kind, severity, count(*) FROM problems WHERE state 
 
 /// An unnamed statement is planned with its parameters' values, so an absent filter costs nothing and a present one has its index.
 /// Payload fields come as JSON: an old event's shape must not stand in the way of a page.
-const HISTORY: &str = "
+///
+/// One change can have been told by several ways in (webhook, connector, poller): of its messages the one is shown that was recorded
+/// first among those that describe it. That one stays, so pages do not change while others come.
+pub(crate) const HISTORY: &str = "
 SELECT id, event_id, kind, problem, extract(epoch FROM at)::bigint, name, severity, host_id, host,
-       payload #>> '{detail,host,name}', groups, coalesce(payload #> '{detail,tags}', '[]'), payload -> 'update',
-       payload -> 'recovery', payload #>> '{detail,opdata}', extract(epoch FROM recorded_at)::bigint
-FROM status_events
+       coalesce(nullif(payload #>> '{detail,host,name}', ''), host), groups, coalesce(payload #> '{detail,tags}', '[]'), payload -> 'update',
+       payload -> 'recovery', payload #>> '{detail,opdata}', extract(epoch FROM recorded_at)::bigint, payload -> 'observed'
+FROM status_changes AS c
 WHERE ($1::text IS NULL OR host = $1)
   AND ($2::text IS NULL OR groups @> ARRAY[$2])
   AND ($3::bigint IS NULL OR at >= to_timestamp($3))
   AND ($4::bigint IS NULL OR at < to_timestamp($4))
   AND ($5::bigint IS NULL OR (at, id) < (to_timestamp($5), $6))
+  AND NOT EXISTS (
+      SELECT FROM status_changes AS better
+      WHERE better.event_id = c.event_id AND better.fact = c.fact
+        AND (better.name = '', better.recorded_at, better.id) < (c.name = '', c.recorded_at, c.id))
 ORDER BY at DESC, id DESC
 LIMIT $7";
 
@@ -258,10 +268,11 @@ fn event(row: &Row) -> Result<HistoryEvent, Error> {
         recovery: row.try_get(13)?,
         opdata: row.try_get(14)?,
         recorded_at: row.try_get(15)?,
+        observed: row.try_get(16)?,
     })
 }
 
-fn severity(stored: i16) -> u8 {
+pub(crate) fn severity(stored: i16) -> u8 {
     u8::try_from(stored).unwrap_or_default()
 }
 

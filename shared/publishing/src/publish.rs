@@ -52,8 +52,8 @@ impl<'a> Message<'a> {
 /// How it is published.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct PublishOptions<'a> {
-    /// The same key on a channel within five minutes publishes once.
-    pub idempotency_key: Option<&'a str>,
+    /// The same key on a channel within five minutes publishes once; of several, one that is known refuses all.
+    pub idempotency_keys: &'a [&'a str],
     /// Not published when the channel has seen this version or a newer one.
     pub version: Option<Version<'a>>,
     /// Only to whoever is there, without a place in the history. In a channel with deltas it has a place in the order: what it is to
@@ -210,7 +210,7 @@ impl Publisher {
             let head = self.table.head(channel, now_ms() / 1000, namespace.history_meta_ttl).await?;
             return Ok(Published { offset, epoch: head.epoch, duplicate: true, suppressed: false, delivered: true });
         }
-        let options = PublishOptions { idempotency_key: Some(idempotency_key), ..PublishOptions::default() };
+        let options = PublishOptions { idempotency_keys: &[idempotency_key], ..PublishOptions::default() };
         self.publish(channel, namespace, message, &options).await
     }
 
@@ -224,7 +224,7 @@ impl Publisher {
     ) -> anyhow::Result<Published> {
         let holder = uuid::Uuid::new_v4().simple().to_string();
         let meta_ttl = namespace.history_meta_ttl.max(namespace.history_ttl);
-        let key = PublishKey { idempotency_key: options.idempotency_key, version: options.version };
+        let key = PublishKey { idempotency_keys: options.idempotency_keys, version: options.version };
         loop {
             let now_ms = now_ms();
             let appended = self.table.append(channel, &holder, now_ms, self.timing.lease, meta_ttl).await?;
@@ -335,7 +335,7 @@ impl Publisher {
         item: LogItem,
         options: &PublishOptions<'_>,
     ) -> anyhow::Result<Published> {
-        let key = PublishKey { idempotency_key: options.idempotency_key, version: options.version };
+        let key = PublishKey { idempotency_keys: options.idempotency_keys, version: options.version };
         let mut published =
             Published { offset: 0, epoch: String::new(), duplicate: false, suppressed: false, delivered: true };
         let claimed = if key == PublishKey::default() {

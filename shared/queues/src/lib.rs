@@ -1,5 +1,7 @@
 //! SQS, for whoever sends. Receiving is Lambda's business (`signalbox_lambda::sqs`).
 
+#[cfg(feature = "testing")]
+use std::sync::Mutex;
 use std::sync::{Arc, OnceLock};
 
 use anyhow::Context as _;
@@ -14,6 +16,8 @@ use aws_types::SdkConfig;
 pub struct Queue {
     client: Arc<LazyClient>,
     url: String,
+    #[cfg(feature = "testing")]
+    recorded: Option<Arc<Mutex<Vec<String>>>>,
 }
 
 /// Made at the first message: most environments of those who may have something to send never have.
@@ -37,7 +41,20 @@ pub struct FifoMessage {
 impl Queue {
     /// The queue of that URL.
     pub fn new(aws: &SdkConfig, url: impl Into<String>) -> Self {
-        Self { client: Arc::new(LazyClient { aws: aws.clone(), client: OnceLock::new() }), url: url.into() }
+        Self {
+            client: Arc::new(LazyClient { aws: aws.clone(), client: OnceLock::new() }),
+            url: url.into(),
+            #[cfg(feature = "testing")]
+            recorded: None,
+        }
+    }
+
+    /// A queue that keeps the bodies that [`Queue::send`] was given, and where they are kept.
+    #[cfg(feature = "testing")]
+    pub fn recorded() -> (Self, Arc<Mutex<Vec<String>>>) {
+        let recorded = Arc::default();
+        let aws = SdkConfig::builder().build();
+        (Self { recorded: Some(Arc::clone(&recorded)), ..Self::new(&aws, "") }, recorded)
     }
 
     fn client(&self) -> &Client {
@@ -46,6 +63,11 @@ impl Queue {
 
     /// Sends a message with string attributes; SQS's limit of 256 KB is for all of it together.
     pub async fn send(&self, body: impl Into<String>, attributes: &[(&str, &str)]) -> anyhow::Result<()> {
+        #[cfg(feature = "testing")]
+        if let Some(recorded) = &self.recorded {
+            recorded.lock().unwrap_or_else(std::sync::PoisonError::into_inner).push(body.into());
+            return Ok(());
+        }
         let mut message = self.client().send_message().queue_url(&self.url).message_body(body);
         for (name, value) in attributes {
             let value = MessageAttributeValue::builder().data_type("String").string_value(*value).build()?;

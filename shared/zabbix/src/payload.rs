@@ -1,3 +1,5 @@
+use std::borrow::Cow;
+
 use jiff::civil::{Date, DateTime, Time};
 use serde_json::{Map, Value};
 use thiserror::Error;
@@ -138,20 +140,23 @@ fn numbers(text: &str, separator: char, widths: [usize; 3]) -> Option<[i16; 3]> 
 /// The text if it says anything: trimmed, shortened, without NUL (which Postgres cannot store); nothing if it is empty,
 /// `*UNKNOWN*`, or a macro's own name.
 pub(crate) fn meaningful(text: &str) -> Option<String> {
-    let without_nul;
-    let text = if text.contains('\0') {
-        without_nul = text.replace('\0', "");
-        without_nul.trim()
-    } else {
-        text.trim()
-    };
-    if text.is_empty() || text == "*UNKNOWN*" || is_macro(text) {
-        return None;
-    }
+    let text = without_nul(text);
+    let trimmed = text.trim();
+    if trimmed == "*UNKNOWN*" || is_macro(trimmed) { None } else { shown(trimmed) }
+}
+
+/// The text where no macro can be in the place of it: trimmed, shortened, without NUL; nothing if it is empty.
+pub(crate) fn shown(text: &str) -> Option<String> {
+    let text = without_nul(text);
+    let text = text.trim();
     match text.char_indices().nth(MAX_TEXT) {
-        None => Some(text.to_owned()),
+        None => (!text.is_empty()).then(|| text.to_owned()),
         Some((end, _)) => Some(format!("{}…", text[..end].trim_end())),
     }
+}
+
+pub(crate) fn without_nul(text: &str) -> Cow<'_, str> {
+    if text.contains('\0') { text.replace('\0', "").into() } else { text.into() }
 }
 
 /// `{EVENT.RECOVERY.ID}`, `{HOST.NAME2}`, `{EVENT.TAGS.any thing}`, `{$USER.MACRO}`, `{$USER:"context"}`, `{#LLD}`: a

@@ -1,45 +1,93 @@
 use serde::{Deserialize, Serialize};
-use signalbox_messages::{ChangeKind, Detail, Host, Recovery, StatusChanged, Suppression, Tag, Update};
+use signalbox_messages::{
+    ChangeKind, Detail, Host, Maintenance, Observed, Place, Recovery, StatusChanged, Suppression, Tag, Update,
+};
 
-/// All we know about one problem: the join of every message about it.
+/// All we know about one problem: the join of every message about it, whichever way each came (webhook, connector, poller).
 ///
-/// Zabbix sends a problem's messages late, twice and out of order (a manual close delivers the recovery before or after
-/// its own update, depending on the version). So this is a join-semilattice: merging the same set of messages in any order,
-/// with any repetitions, gives the same value (but for `version`, which counts the changes on the way). Each part is a
-/// register with its own rule:
+/// A problem's messages come late, twice, out of order, and several times over by different ways (a manual close delivers the
+/// recovery before or after its own update, depending on the version). So this is a join-semilattice: merging the same set of
+/// messages in any order, with any repetitions, gives the same value (but for `version` and `revision`, which count the changes on
+/// the way). Each part is a register with its own rule:
 ///
 /// | part | which message wins |
 /// |---|---|
-/// | detail (name, severity, acknowledged, host, tags …) | the last by (not the opening, `at`, `seq`, recovery before update, content) |
+/// | what it is (name, severity, acknowledged, error, host, groups, tags) | the last by (not the opening, entries in the update history, whether the host has its id, exact times, `at`, recovery before update, content) |
+/// | trigger id, URL, operational data | the same, among the messages that have one: a connector has none |
 /// | state | resolved as soon as any message says so; an event id never opens again |
-/// | recovery | the earliest by (`at`, event id); without a named one the earliest `at` of a message that says "over" |
-/// | suppression | the last by (`at`, `seq`, content) of the updates that suppress or unsuppress |
-/// | last update | the last by (`at`, `seq`, content) of the updates |
-/// | `opened_at` | the earliest |
+/// | recovery | exact times before others, then the earliest by (`at`, event id); without a named one the earliest `at` of a message that says "over" |
+/// | suppression by hand | as the first row, of the updates that suppress or unsuppress |
+/// | last update | as the first row, of the updates |
+/// | what only a poll sees | the last by the poller's clock: there is one poller at a time |
+/// | host and groups as shown | a poll's word, if there is one, else what it is: it alone sees them renamed, a message has them as they were |
+/// | `opened_at` | exact times before others, then the earliest |
 ///
-/// The opening message comes first by definition, whatever its time: `at` is then the time of the item's value, which may be
-/// ahead of the server's clock, and a late one must not undo an acknowledgement. At the same second an update beats a
-/// recovery, because it certainly tells what it did itself. Earliest times win because an unknown zone can only make times
-/// too late ([`Zone::Auto`](crate::Zone::Auto)). Several problems of one trigger have different event ids and never meet here.
+/// The update history only grows, and an acknowledgement, a severity, a suppression and a comment each add to it. So who knows more
+/// entries knows better, and no clock is asked; clocks decide between messages that do not tell how many there are. The opening
+/// message comes first by definition, whatever its time: a late one must not undo an acknowledgement. At the same second an update
+/// beats a recovery, because it certainly tells what it did itself. Earliest times win among times that were read from a clock on
+/// the wall, because an unknown zone can only make them too late ([`Zone::Auto`](crate::Zone::Auto)). Several problems of one trigger
+/// have different event ids and never meet here.
+///
+/// What a poll finds gone may come back (a token loses its rights and gets them again): that is no recovery, and not for ever.
 ///
 /// Stored as JSON: the status table and Postgres hold this, the world sees [`Problem::view`].
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Problem {
     event_id: String,
     version: u64,
+    revision: u64,
     kind: ProblemKind,
-    opened_at: i64,
+    opened_at: Told<i64>,
     /// Named by Zabbix.
     #[serde(default, skip_serializing_if = "Option::is_none")]
-    recovery: Option<Recovery>,
+    recovery: Option<Told<Recovery>>,
     /// A message said "over" without naming the recovery, at this time.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     over_at: Option<i64>,
-    detail: Register<Detail>,
+    /// `None` as long as nothing but a connector's recovery is known.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    what: Option<Register<What>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    trigger_id: Option<Register<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    url: Option<Register<String>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    opdata: Option<Register<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     suppression: Option<Register<Suppression>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     last_update: Option<Register<Update>>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    observed: Option<Seen>,
+}
+
+/// The greater of two wins.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Seen {
+    /// Unix milliseconds of the poller.
+    at_ms: i64,
+    value: Observed,
+}
+
+/// What every message but a connector's recovery tells.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct What {
+    name: String,
+    severity: u8,
+    acknowledged: bool,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    error: Option<String>,
+    host: Host,
+    groups: Vec<String>,
+    tags: Vec<Tag>,
+}
+
+impl What {
+    fn of(detail: &Detail) -> Option<Self> {
+        let Detail { name, severity, acknowledged, error, host, groups, tags, .. } = detail.clone();
+        (!name.is_empty()).then_some(Self { name, severity, acknowledged, error, host, groups, tags })
+    }
 }
 
 /// The greater of two wins: by stamp, then by content, so that no two messages tie.
@@ -49,14 +97,43 @@ struct Register<T> {
     value: T,
 }
 
+/// The lesser of two wins: exact ones first, then the earliest.
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+struct Told<T> {
+    by: By,
+    value: T,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+enum By {
+    UnixTime,
+    Wall,
+    /// A message that does not describe the problem does not say when it began either.
+    Nothing,
+}
+
+impl By {
+    fn of(message: &StatusChanged) -> Self {
+        if message.exact { Self::UnixTime } else { Self::Wall }
+    }
+
+    fn of_opening(message: &StatusChanged) -> Self {
+        if message.detail.name.is_empty() { Self::Nothing } else { Self::of(message) }
+    }
+}
+
 /// The order of messages about one problem; the order of the fields is the rule.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Serialize, Deserialize)]
 struct Stamp {
     phase: Phase,
+    /// Entries in the update history.
+    seq: u32,
+    /// Whether the host has its id, which a connector does not know.
+    identified: bool,
+    exact: bool,
     /// Unix seconds.
     at: i64,
-    /// Entries in the update history: orders updates of the same second.
-    seq: u32,
     source: Source,
 }
 
@@ -80,51 +157,69 @@ impl Stamp {
         let phase = match message.kind {
             ChangeKind::Problem => Phase::Opening,
             ChangeKind::Internal if message.problem => Phase::Opening,
-            ChangeKind::Internal | ChangeKind::Update | ChangeKind::Recovery => Phase::Later,
+            ChangeKind::Internal | ChangeKind::Update | ChangeKind::Recovery | ChangeKind::Observed => Phase::Later,
         };
         let source = match message.kind {
             ChangeKind::Update => Source::Update,
-            ChangeKind::Problem | ChangeKind::Recovery | ChangeKind::Internal => Source::Event,
+            ChangeKind::Problem | ChangeKind::Recovery | ChangeKind::Internal | ChangeKind::Observed => Source::Event,
         };
-        Self { phase, at: message.at, seq: message.seq, source }
+        let identified = !message.detail.host.id.is_empty();
+        Self { phase, seq: message.seq, identified, exact: message.exact, at: message.at, source }
     }
 }
 
 impl Problem {
     /// The problem as its first message tells it, version 1.
     pub fn first(message: &StatusChanged) -> Self {
-        let stamp = Stamp::of(message);
+        let (stamp, by) = (Stamp::of(message), By::of(message));
+        let register = |value| Register { stamp, value };
+        let over = (!message.problem).then_some(message.recovery.as_ref());
         Self {
             event_id: message.event_id.clone(),
             version: 1,
+            revision: 1,
             kind: match message.kind {
                 ChangeKind::Internal => ProblemKind::Internal,
-                ChangeKind::Problem | ChangeKind::Update | ChangeKind::Recovery => ProblemKind::Problem,
+                ChangeKind::Problem | ChangeKind::Update | ChangeKind::Recovery | ChangeKind::Observed => {
+                    ProblemKind::Problem
+                }
             },
-            opened_at: message.opened_at,
-            recovery: if message.problem { None } else { message.recovery.clone() },
-            over_at: (!message.problem && message.recovery.is_none()).then_some(message.at),
-            detail: Register { stamp, value: message.detail.clone() },
+            opened_at: Told { by: By::of_opening(message), value: message.opened_at },
+            recovery: over.flatten().map(|recovery| Told { by, value: recovery.clone() }),
+            over_at: over.is_some_and(|recovery| recovery.is_none()).then_some(message.at),
+            what: What::of(&message.detail).map(|value| Register { stamp, value }),
+            trigger_id: message.detail.trigger_id.clone().map(register),
+            url: message.detail.url.clone().map(register),
+            opdata: message.detail.opdata.clone().map(register),
             suppression: message.suppression.map(|value| Register { stamp, value }),
             last_update: message.update.clone().map(|value| Register { stamp, value }),
+            observed: message.observed.clone().map(|value| {
+                let at_ms = message.sent_at_ms.unwrap_or_else(|| message.at.saturating_mul(1_000));
+                Seen { at_ms, value }
+            }),
         }
     }
 
-    /// Takes in one more message. True if it told anything new; the version then is one higher, else nothing changed.
+    /// Takes in one more message.
     ///
     /// A message about another event id is none of this problem's and changes nothing.
-    pub fn merge(&mut self, message: &StatusChanged) -> bool {
+    pub fn merge(&mut self, message: &StatusChanged) -> Merged {
         if message.event_id != self.event_id {
-            return false;
+            return Merged::Known;
         }
-        let changed = self.join(Self::first(message));
-        if changed {
-            self.version += 1;
+        let before = self.view();
+        if !self.join(Self::first(message)) {
+            return Merged::Known;
         }
-        changed
+        self.revision += 1;
+        if self.view() == before {
+            return Merged::Noted;
+        }
+        self.version += 1;
+        Merged::Changed
     }
 
-    /// Least upper bound of both in every register; leaves `version` alone.
+    /// Least upper bound of both in every register; leaves `version` and `revision` alone.
     fn join(&mut self, other: Self) -> bool {
         // every register takes part, so no `||` between them
         let changes = [
@@ -132,9 +227,13 @@ impl Problem {
             keep_min(&mut self.opened_at, other.opened_at),
             keep(&mut self.recovery, other.recovery, keep_min),
             keep(&mut self.over_at, other.over_at, keep_min),
-            keep_max(&mut self.detail, other.detail),
+            keep(&mut self.what, other.what, keep_max),
+            keep(&mut self.trigger_id, other.trigger_id, keep_max),
+            keep(&mut self.url, other.url, keep_max),
+            keep(&mut self.opdata, other.opdata, keep_max),
             keep(&mut self.suppression, other.suppression, keep_max),
             keep(&mut self.last_update, other.last_update, keep_max),
+            keep(&mut self.observed, other.observed, keep_max),
         ];
         changes.contains(&true)
     }
@@ -144,52 +243,99 @@ impl Problem {
         &self.event_id
     }
 
-    /// Grows by one with every change, from 1.
+    /// Grows by one with every change that the world sees, from 1.
     pub fn version(&self) -> u64 {
         self.version
     }
 
+    /// Grows by one with every message that told anything new, from 1: what a store compares before it writes.
+    pub fn revision(&self) -> u64 {
+        self.revision
+    }
+
     /// For a store that counts versions itself.
     pub fn set_version(&mut self, version: u64) {
-        self.version = version;
+        (self.version, self.revision) = (version, version);
     }
 
-    /// Not resolved.
+    /// Neither resolved nor gone.
     pub fn is_open(&self) -> bool {
-        self.recovery.is_none() && self.over_at.is_none()
+        !self.is_resolved() && !self.observed().gone
     }
 
-    /// When it ended, unix seconds.
+    /// Whether a message has told yet what it is. A connector's recovery that is here first has not.
+    pub fn is_described(&self) -> bool {
+        self.what.is_some()
+    }
+
+    /// How many entries of its update history are known to have been told.
+    pub fn updates_told(&self) -> u32 {
+        self.what.as_ref().map_or(0, |what| what.stamp.seq)
+    }
+
+    fn is_resolved(&self) -> bool {
+        self.recovery.is_some() || self.over_at.is_some()
+    }
+
+    fn observed(&self) -> Observed {
+        self.observed.as_ref().map(|observed| observed.value.clone()).unwrap_or_default()
+    }
+
+    /// When it ended, unix seconds; of one that is gone, when that was found.
     pub fn resolved_at(&self) -> Option<i64> {
-        self.recovery.as_ref().map(|recovery| recovery.at).or(self.over_at)
+        let gone_at = || self.observed.as_ref().filter(|seen| seen.value.gone).map(|gone| gone.at_ms / 1_000);
+        self.recovery.as_ref().map(|recovery| recovery.value.at).or(self.over_at).or_else(gone_at)
     }
 
     /// The problem as the world sees it.
     pub fn view(&self) -> ProblemView {
-        let detail = &self.detail.value;
+        let what = self.what.as_ref().map(|what| &what.value);
         let suppression = self.suppression.as_ref().map(|register| register.value);
+        let observed = self.observed();
+        let text = |register: &Option<Register<String>>| register.as_ref().map(|register| register.value.clone());
+        let is_open = self.is_open();
+        let place =
+            observed.place.or_else(|| what.map(|what| Place { host: what.host.clone(), groups: what.groups.clone() }));
+        let Place { host, groups } = place.unwrap_or_default();
         ProblemView {
             event_id: self.event_id.clone(),
             version: self.version,
             kind: self.kind,
-            state: if self.is_open() { ProblemState::Open } else { ProblemState::Resolved },
-            name: detail.name.clone(),
-            severity: detail.severity,
-            opened_at: self.opened_at,
+            state: if is_open { ProblemState::Open } else { ProblemState::Resolved },
+            name: what.map(|what| what.name.clone()).unwrap_or_default(),
+            severity: what.map_or(0, |what| what.severity),
+            opened_at: self.opened_at.value,
             resolved_at: self.resolved_at(),
-            acknowledged: detail.acknowledged,
+            gone: observed.gone && !self.is_resolved(),
+            acknowledged: what.is_some_and(|what| what.acknowledged),
             suppressed: suppression.is_some_and(|suppression| suppression.suppressed),
             suppressed_until: suppression.and_then(|suppression| suppression.until),
-            opdata: detail.opdata.clone(),
-            error: detail.error.clone(),
-            host: detail.host.clone(),
-            groups: detail.groups.clone(),
-            tags: detail.tags.clone(),
-            trigger_id: detail.trigger_id.clone(),
-            url: detail.url.clone(),
+            // of a problem that is over nothing is observed any more: what was last seen of it is not so now
+            maintenance: observed.maintenance.filter(|_| is_open),
+            unmonitored: observed.unmonitored && is_open,
+            unknown: observed.unknown.filter(|_| is_open),
+            cause: observed.cause,
+            opdata: text(&self.opdata),
+            error: what.and_then(|what| what.error.clone()),
+            host,
+            groups,
+            tags: what.map(|what| what.tags.clone()).unwrap_or_default(),
+            trigger_id: text(&self.trigger_id),
+            url: text(&self.url),
             last_update: self.last_update.as_ref().map(|register| LastUpdate::from(&register.value)),
         }
     }
+}
+
+/// What a message was worth.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Merged {
+    /// Nothing new.
+    Known,
+    /// Something to remember (which of two messages was the later one), and nothing that the world sees.
+    Noted,
+    /// The problem is another now.
+    Changed,
 }
 
 fn keep_max<T: Ord>(current: &mut T, other: T) -> bool {
@@ -221,6 +367,7 @@ fn keep<T>(current: &mut Option<T>, other: Option<T>, choose: impl Fn(&mut T, T)
 }
 
 /// The JSON shape of a problem on channels, in snapshots and in the HTTP API. Absent optionals are left out.
+#[expect(clippy::struct_excessive_bools, reason = "each is a property of its own")]
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct ProblemView {
     /// The problem's event id in Zabbix, digits.
@@ -240,13 +387,28 @@ pub struct ProblemView {
     /// Unix seconds; only when resolved.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub resolved_at: Option<i64>,
+    /// Resolved in that Zabbix does not list it any more: nobody has seen it recover.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub gone: bool,
     /// Somebody has taken it.
     pub acknowledged: bool,
-    /// Suppressed by hand; over when `suppressed_until` is past. (Of maintenance Zabbix sends nothing.)
+    /// Suppressed by hand; over when `suppressed_until` is past.
     pub suppressed: bool,
     /// Unix seconds; absent = until further notice.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub suppressed_until: Option<i64>,
+    /// Suppressed by a maintenance.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub maintenance: Option<Maintenance>,
+    /// Its trigger, its item or its host is disabled.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    pub unmonitored: bool,
+    /// Why Zabbix cannot evaluate its trigger at present.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub unknown: Option<String>,
+    /// The event id of the problem that it is a symptom of.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cause: Option<String>,
     /// Operational data.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub opdata: Option<String>,

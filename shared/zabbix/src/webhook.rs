@@ -54,7 +54,9 @@ pub fn status_changed(body: &[u8], accepted_at_ms: i64, zone: &Zone) -> Result<S
         event_id,
         problem,
         at,
-        seq: payload.text("event_update_history").map_or(0, |history| entries(&history)),
+        seq: updates(&payload),
+        exact: false,
+        observed: None,
         opened_at,
         suppression: update.as_ref().and_then(|update| suppression(&update.action, update.at, &clock)),
         recovery,
@@ -155,6 +157,13 @@ fn update(payload: &Payload, clock: &Clock, local: DateTime) -> Update {
     }
 }
 
+/// How many updates Zabbix knew of. The script counts them, for of a long history only a part is sent; a script of before
+/// it did sends the history alone.
+fn updates(payload: &Payload) -> u32 {
+    let counted = payload.text("event_update_count").and_then(|count| count.parse().ok());
+    counted.unwrap_or_else(|| payload.text("event_update_history").map_or(0, |history| entries(&history)))
+}
+
 /// Entries of `{EVENT.UPDATE.HISTORY}`: each begins with a line `2026.11.21 08:16:46 "who"`. (A comment can imitate such a
 /// line; the number only ever grows, which is all that is asked of it.)
 fn entries(history: &str) -> u32 {
@@ -210,17 +219,26 @@ fn host(payload: &Payload) -> Host {
 fn groups(payload: &Payload) -> Vec<String> {
     // from the unshortened text: a shortened list would end in half a name
     let Some(Value::String(list)) = payload.raw("trigger_hostgroup_name") else { return Vec::new() };
-    let mut groups: Vec<String> = list.split(", ").filter_map(meaningful).collect();
+    known_groups(list.split(", ").filter_map(meaningful).collect())
+}
+
+fn tags(payload: &Payload) -> Vec<Tag> {
+    let tags = match payload.raw("event_tags") {
+        Some(Value::Array(tags)) => tags.iter().filter_map(tag).collect(),
+        other => tags_of_macros(payload.raw("event_tagsjson"), other),
+    };
+    known_tags(tags)
+}
+
+/// Sorted, each once, as many as are kept.
+pub(crate) fn known_groups(mut groups: Vec<String>) -> Vec<String> {
     groups.sort();
     groups.dedup();
     within(groups, MAX_GROUP_BYTES)
 }
 
-fn tags(payload: &Payload) -> Vec<Tag> {
-    let mut tags = match payload.raw("event_tags") {
-        Some(Value::Array(tags)) => tags.iter().filter_map(tag).collect(),
-        other => tags_of_macros(payload.raw("event_tagsjson"), other),
-    };
+/// Sorted, each once, as many as are kept.
+pub(crate) fn known_tags(mut tags: Vec<Tag>) -> Vec<Tag> {
     tags.sort();
     tags.dedup();
     within(tags, MAX_TAG_BYTES)
@@ -228,11 +246,11 @@ fn tags(payload: &Payload) -> Vec<Tag> {
 
 /// Bytes of JSON that tags and groups may take. With every text at its limit a problem still fits one publication (120 KB)
 /// and one page of a snapshot; real ones have a tenth of this. A message is not refused over it: the problem counts.
-const MAX_TAG_BYTES: usize = 16 * 1024;
-const MAX_GROUP_BYTES: usize = 8 * 1024;
+pub(crate) const MAX_TAG_BYTES: usize = 16 * 1024;
+pub(crate) const MAX_GROUP_BYTES: usize = 8 * 1024;
 
 /// The first items that fit.
-fn within<T: serde::Serialize>(mut items: Vec<T>, most: usize) -> Vec<T> {
+pub(crate) fn within<T: serde::Serialize>(mut items: Vec<T>, most: usize) -> Vec<T> {
     let mut bytes = 0;
     let fitting = items.iter().take_while(|item| {
         bytes += serde_json::to_string(item).map_or(most, |json| json.len() + 1);
@@ -259,7 +277,7 @@ fn tags_of_macros(json: Option<&Value>, list: Option<&Value>) -> Vec<Tag> {
         .collect()
 }
 
-fn tag(tag: &Value) -> Option<Tag> {
+pub(crate) fn tag(tag: &Value) -> Option<Tag> {
     Some(Tag {
         tag: meaningful(tag.get("tag")?.as_str()?)?,
         value: tag.get("value").and_then(Value::as_str).and_then(meaningful).unwrap_or_default(),
@@ -267,7 +285,7 @@ fn tag(tag: &Value) -> Option<Tag> {
 }
 
 /// Boards make it a link, so nothing that runs in the page (`javascript:`) may pass.
-fn is_web(url: &str) -> bool {
+pub(crate) fn is_web(url: &str) -> bool {
     ["http://", "https://"].iter().any(|scheme| url.get(..scheme.len()).is_some_and(|s| s.eq_ignore_ascii_case(scheme)))
 }
 

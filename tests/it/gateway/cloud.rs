@@ -120,6 +120,8 @@ impl Cloud {
             channels: self.channels.clone(),
             tokens: TokenVerifier::new(Some(TOKEN_SECRET), None, None, None).unwrap(),
             subscription_tokens: None,
+            tickets: signalbox_auth::TicketKey::new("example-ticket-secret"),
+            actions: None,
             allow_anonymous: false,
         });
         let connect: Route = Arc::new(move |e| {

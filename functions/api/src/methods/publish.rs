@@ -126,7 +126,7 @@ async fn into_channel(
     let message = Message { tags: &content.tags, delta: content.delta, ..Message::new(data) };
     let version = Version { version: content.version, epoch: &content.version_epoch };
     let options = PublishOptions {
-        idempotency_key: Some(content.idempotency_key.as_str()).filter(|key| !key.is_empty()),
+        idempotency_keys: &[content.idempotency_key.as_str()],
         version: (content.version > 0).then_some(version),
         skip_history: content.skip_history,
     };

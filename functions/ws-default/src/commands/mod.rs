@@ -1,5 +1,6 @@
 //! One file a command; each `run` checks what may be done, does it in one call, and says what came of it.
 
+pub(crate) mod act;
 pub(crate) mod connect;
 pub(crate) mod history;
 pub(crate) mod presence;

@@ -8,7 +8,7 @@ use aws_smithy_runtime_api::client::orchestrator::HttpRequest;
 use aws_smithy_runtime_api::http::{Response, StatusCode};
 use aws_smithy_types::body::SdkBody;
 use aws_types::region::Region;
-use signalbox_messages::{ChangeKind, Detail};
+use signalbox_messages::{ChangeKind, Detail, SOURCE, STATUS_CHANGED};
 
 use super::*;
 
@@ -54,10 +54,12 @@ fn message(name: &str) -> StatusChanged {
         problem: true,
         at: 5,
         seq: 0,
+        exact: false,
         opened_at: 5,
         recovery: None,
         update: None,
         suppression: None,
+        observed: None,
         detail: Detail { name: name.into(), ..Detail::default() },
         sent_at_ms: None,
         accepted_at_ms: 6_000,

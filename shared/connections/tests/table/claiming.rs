@@ -4,12 +4,12 @@ use signalbox_connections::{LogItem, LogWrite, PublishKey, Version, WritePublica
 
 use super::*;
 
-fn keyed(key: &str) -> PublishKey<'_> {
-    PublishKey { idempotency_key: Some(key), version: None }
+fn keyed<'a>(keys: &'a [&'a str]) -> PublishKey<'a> {
+    PublishKey { idempotency_keys: keys, version: None }
 }
 
 fn versioned(version: u64, epoch: &str) -> PublishKey<'_> {
-    PublishKey { idempotency_key: None, version: Some(Version { version, epoch }) }
+    PublishKey { idempotency_keys: &[], version: Some(Version { version, epoch }) }
 }
 
 async fn claim(table: &ConnectionTable, key: PublishKey<'_>) -> LogWrite {
@@ -19,14 +19,14 @@ async fn claim(table: &ConnectionTable, key: PublishKey<'_>) -> LogWrite {
 #[tokio::test]
 async fn a_key_is_claimed_once_within_five_minutes() {
     let table = table().await;
-    assert_eq!(claim(&table, keyed("k")).await, LogWrite::Written);
-    assert_eq!(claim(&table, keyed("k")).await, LogWrite::Duplicate(0));
-    assert_eq!(claim(&table, keyed("other")).await, LogWrite::Written);
-    assert_eq!(claim(&table, keyed("")).await, LogWrite::Written, "an empty key is none");
-    assert_eq!(claim(&table, keyed("")).await, LogWrite::Written);
-    assert_eq!(table.claim("room:1", &keyed("k"), NOW, HOUR).await.unwrap(), LogWrite::Written, "a channel's own");
-    assert_eq!(table.claim(CHANNEL, &keyed("k"), NOW + 300, HOUR).await.unwrap(), LogWrite::Duplicate(0));
-    assert_eq!(table.claim(CHANNEL, &keyed("k"), NOW + 301, HOUR).await.unwrap(), LogWrite::Written);
+    assert_eq!(claim(&table, keyed(&["k"])).await, LogWrite::Written);
+    assert_eq!(claim(&table, keyed(&["k"])).await, LogWrite::Duplicate(0));
+    assert_eq!(claim(&table, keyed(&["other"])).await, LogWrite::Written);
+    assert_eq!(claim(&table, keyed(&[""])).await, LogWrite::Written, "an empty key is none");
+    assert_eq!(claim(&table, keyed(&[""])).await, LogWrite::Written);
+    assert_eq!(table.claim("room:1", &keyed(&["k"]), NOW, HOUR).await.unwrap(), LogWrite::Written, "a channel's own");
+    assert_eq!(table.claim(CHANNEL, &keyed(&["k"]), NOW + 300, HOUR).await.unwrap(), LogWrite::Duplicate(0));
+    assert_eq!(table.claim(CHANNEL, &keyed(&["k"]), NOW + 301, HOUR).await.unwrap(), LogWrite::Written);
 }
 
 /// P4.
@@ -48,7 +48,7 @@ async fn a_version_is_not_claimed_after_the_same_or_a_newer_one() {
 #[tokio::test]
 async fn a_claim_whose_answer_was_lost_is_ours() {
     let tables = Tables::start().await;
-    for key in [keyed("k"), versioned(1, "")] {
+    for key in [keyed(&["k"]), versioned(1, "")] {
         let hooked = tables.hooked(nth("PutItem", 0, Verdict::LoseAnswer));
         assert_eq!(claim(&hooked.table, key).await, LogWrite::Written, "{key:?}");
         assert_ne!(claim(&tables.table, key).await, LogWrite::Written, "{key:?}");
@@ -61,7 +61,7 @@ async fn of_all_who_claim_a_key_at_once_one_does() {
     let mut tasks = tokio::task::JoinSet::new();
     for _ in 0..16 {
         let table = table.clone();
-        tasks.spawn(async move { claim(&table, keyed("k")).await });
+        tasks.spawn(async move { claim(&table, keyed(&["k"])).await });
     }
     let claimed = tasks.join_all().await;
     assert_eq!(claimed.iter().filter(|claimed| **claimed == LogWrite::Written).count(), 1, "{claimed:?}");
@@ -78,10 +78,10 @@ async fn claims_and_publications_in_the_log_know_each_others_keys_and_versions()
             WritePublication { channel: CHANNEL, head, item, key, now_s: NOW, history_ttl: HOUR, meta_ttl: HOUR };
         table.write_publication(&write).await.unwrap()
     };
-    assert_eq!(publish(keyed("a")).await, LogWrite::Written);
-    assert_eq!(claim(&table, keyed("a")).await, LogWrite::Duplicate(0));
-    assert_eq!(claim(&table, keyed("b")).await, LogWrite::Written);
-    assert_eq!(publish(keyed("b")).await, LogWrite::Duplicate(0));
+    assert_eq!(publish(keyed(&["a"])).await, LogWrite::Written);
+    assert_eq!(claim(&table, keyed(&["a"])).await, LogWrite::Duplicate(0));
+    assert_eq!(claim(&table, keyed(&["b"])).await, LogWrite::Written);
+    assert_eq!(publish(keyed(&["b"])).await, LogWrite::Duplicate(0));
     assert_eq!(publish(versioned(2, "")).await, LogWrite::Written);
     assert_eq!(claim(&table, versioned(2, "")).await, LogWrite::Superseded(0));
     assert_eq!(claim(&table, versioned(3, "")).await, LogWrite::Written);

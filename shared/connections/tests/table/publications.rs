@@ -8,12 +8,12 @@ fn item(n: u64) -> LogItem {
     LogItem { data: format!(r#"{{"n":{n}}}"#), ..LogItem::default() }
 }
 
-fn keyed(key: &str) -> PublishKey<'_> {
-    PublishKey { idempotency_key: Some(key), version: None }
+fn keyed<'a>(keys: &'a [&'a str]) -> PublishKey<'a> {
+    PublishKey { idempotency_keys: keys, version: None }
 }
 
 fn versioned(version: u64, epoch: &str) -> PublishKey<'_> {
-    PublishKey { idempotency_key: None, version: Some(Version { version, epoch }) }
+    PublishKey { idempotency_keys: &[], version: Some(Version { version, epoch }) }
 }
 
 async fn write_at(table: &ConnectionTable, head: &Head, key: PublishKey<'_>, now_s: i64) -> LogWrite {
@@ -78,7 +78,7 @@ async fn a_write_costs_one_request_with_or_without_a_key() {
     write(&table, &head, PublishKey::default()).await;
     assert_eq!(counted.take(), counts(&[("PutItem", 1)]));
     let head = append(&tables.table, "holder").await;
-    let both = PublishKey { idempotency_key: Some("k"), version: Some(Version { version: 1, epoch: "" }) };
+    let both = PublishKey { idempotency_keys: &["k"], version: Some(Version { version: 1, epoch: "" }) };
     write(&table, &head, both).await;
     assert_eq!(counted.take(), counts(&[("TransactWriteItems", 1)]));
 }
@@ -87,7 +87,7 @@ async fn a_write_costs_one_request_with_or_without_a_key() {
 #[tokio::test]
 async fn a_publisher_whose_place_was_filled_is_told() {
     let table = table().await;
-    for key in [PublishKey::default(), keyed("k"), versioned(1, "")] {
+    for key in [PublishKey::default(), keyed(&["k"]), versioned(1, "")] {
         let head = append(&table, "slow").await;
         assert_eq!(table.fill_hole(CHANNEL, &head, head.offset, NOW_MS, MINUTE).await.unwrap(), LogState::Tombstone);
         assert_eq!(write(&table, &head, key).await, LogWrite::Filled, "{key:?}");
@@ -102,7 +102,7 @@ async fn a_write_whose_answer_was_lost_is_written() {
     let tables = Tables::start().await;
     for (operation, key) in [
         ("PutItem", PublishKey::default()),
-        ("TransactWriteItems", keyed("k")),
+        ("TransactWriteItems", keyed(&["k"])),
         ("TransactWriteItems", versioned(1, "")),
     ] {
         let head = append(&tables.table, "holder").await;
@@ -117,20 +117,20 @@ async fn a_write_whose_answer_was_lost_is_written() {
 #[tokio::test]
 async fn the_same_key_publishes_once_within_five_minutes() {
     let table = table().await;
-    assert_eq!(publish(&table, keyed("k")).await, (1, LogWrite::Written));
-    assert_eq!(publish(&table, keyed("k")).await, (2, LogWrite::Duplicate(1)));
-    assert_eq!(publish(&table, keyed("other")).await, (3, LogWrite::Written));
-    assert_eq!(publish(&table, keyed("")).await, (4, LogWrite::Written), "an empty key is none");
-    assert_eq!(publish(&table, keyed("")).await, (5, LogWrite::Written));
+    assert_eq!(publish(&table, keyed(&["k"])).await, (1, LogWrite::Written));
+    assert_eq!(publish(&table, keyed(&["k"])).await, (2, LogWrite::Duplicate(1)));
+    assert_eq!(publish(&table, keyed(&["other"])).await, (3, LogWrite::Written));
+    assert_eq!(publish(&table, keyed(&[""])).await, (4, LogWrite::Written), "an empty key is none");
+    assert_eq!(publish(&table, keyed(&[""])).await, (5, LogWrite::Written));
     assert_eq!(tombstones(&table).await, [2]);
     assert_eq!(table.offset_of(CHANNEL, "k", NOW + 300).await.unwrap(), Some(1));
     assert_eq!(table.offset_of(CHANNEL, "k", NOW + 301).await.unwrap(), None, "its item may still be there");
     assert_eq!(table.offset_of("room:1", "k", NOW).await.unwrap(), None, "keys are a channel's own");
     let head = append(&table, "holder").await;
-    assert_eq!(write_at(&table, &head, keyed("k"), NOW + 301).await, LogWrite::Written);
+    assert_eq!(write_at(&table, &head, keyed(&["k"]), NOW + 301).await, LogWrite::Written);
     let long = "k".repeat(5000);
-    assert_eq!(publish(&table, keyed(&long)).await.1, LogWrite::Written);
-    assert_eq!(publish(&table, keyed(&long)).await.1, LogWrite::Duplicate(7));
+    assert_eq!(publish(&table, keyed(&[&long])).await.1, LogWrite::Written);
+    assert_eq!(publish(&table, keyed(&[&long])).await.1, LogWrite::Duplicate(7));
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
@@ -140,7 +140,7 @@ async fn of_all_who_publish_under_one_key_at_once_one_does() {
         let mut tasks = tokio::task::JoinSet::new();
         for _ in 0..8 {
             let table = table.clone();
-            tasks.spawn(async move { publish(&table, keyed(&format!("k{round}"))).await });
+            tasks.spawn(async move { publish(&table, keyed(&[&format!("k{round}")])).await });
         }
         let done = tasks.join_all().await;
         let written: Vec<_> = done.iter().filter(|(_, write)| *write == LogWrite::Written).collect();
@@ -190,7 +190,7 @@ async fn versions_stand_in_the_log_in_their_order() {
 #[tokio::test]
 async fn a_duplicate_is_a_duplicate_whatever_its_version() {
     let table = table().await;
-    let both = |version| PublishKey { idempotency_key: Some("k"), version: Some(Version { version, epoch: "" }) };
+    let both = |version| PublishKey { idempotency_keys: &["k"], version: Some(Version { version, epoch: "" }) };
     assert_eq!(publish(&table, both(1)).await, (1, LogWrite::Written));
     publish(&table, versioned(9, "")).await;
     assert_eq!(publish(&table, both(1)).await, (3, LogWrite::Duplicate(1)));

@@ -1,6 +1,6 @@
 use std::collections::HashSet;
 
-use signalbox_messages::StatusChanged;
+use signalbox_messages::{ChangeKind, Detail, StatusChanged, Update};
 use signalbox_postgres::{HistoryEvent, HistoryFilter, testing::TestDatabase};
 
 use crate::{problem, recovery};
@@ -97,12 +97,60 @@ async fn a_page_by_host_reads_its_index_and_not_the_table() {
     look.batch_execute("ANALYZE").await.unwrap();
     let plan = look
         .query(
-            "EXPLAIN SELECT id FROM status_events WHERE host = 'web-7' AND (at, id) < (to_timestamp(1400), 'x')
+            "EXPLAIN SELECT id FROM status_changes WHERE host = 'web-7' AND (at, id) < (to_timestamp(1400), 'x')
              ORDER BY at DESC, id DESC LIMIT 11",
             &[],
         )
         .await
         .unwrap();
     let plan = plan.iter().map(|row| row.get(0)).collect::<Vec<&str>>().join("\n");
-    assert!(plan.contains("status_events_by_host") && !plan.contains("Sort"), "{plan}");
+    // all of it is in 1970; the months of today are empty, and an empty table is read whole
+    let by_host = plan.contains("using status_changes_other_host_at_id_idx");
+    assert!(by_host && !plan.contains("Seq Scan on status_changes_other"), "{plan}");
+}
+
+/// Webhook, connector and poller tell the same; without the choice of one row by what it tells, each change would be there up to
+/// three times.
+#[tokio::test]
+async fn a_change_that_several_ways_have_told_is_shown_once_whoever_came_first() {
+    let by = |way: &str, message: &StatusChanged| StatusChanged {
+        id: format!("{}-{way}", message.id),
+        exact: true,
+        ..message.clone()
+    };
+    let down = problem("1", 1_000, "web-1");
+    let update = |at: i64, seq: u32| StatusChanged {
+        id: format!("1.update.{at}"),
+        kind: ChangeKind::Update,
+        at,
+        seq,
+        update: Some(Update { at, action: "commented".to_owned(), message: None, user: None }),
+        ..down.clone()
+    };
+    let up = recovery(&down, 1_060);
+    let bare = StatusChanged { detail: Detail::default(), ..by("connector", &up) };
+    let counted = [update(1_010, 1), update(1_020, 2)];
+    // without a count nobody knows which of them are the same
+    let uncounted = [update(1_030, 0), update(1_031, 0)];
+    let mut told = vec![bare, down.clone(), by("poll", &down), by("connector", &down), up.clone(), by("poll", &up)];
+    told.extend(counted.iter().map(|update| by("poll", update)));
+    told.extend(counted);
+    told.extend(uncounted);
+    for turn in 0..told.len() {
+        told.rotate_left(1);
+        let test = TestDatabase::new().await;
+        let database = test.open();
+        for message in &told {
+            database.record(std::slice::from_ref(message)).await;
+        }
+        for host in [None, Some("web-1".to_owned())] {
+            let filter = HistoryFilter { host, ..HistoryFilter::default() };
+            let events = all_pages(&database, &filter, 2, async |_| {}).await;
+            let shown: Vec<(&str, i64)> = events.iter().map(|event| (event.kind.as_str(), event.at)).collect();
+            let updates = [1_031, 1_030, 1_020, 1_010].map(|at| ("update", at));
+            let expected = [&[("recovery", 1_060)][..], &updates, &[("problem", 1_000)]].concat();
+            assert_eq!(shown, expected, "turn {turn}, {filter:?}");
+            assert!(events.iter().all(|event| !event.name.is_empty()), "{events:?}");
+        }
+    }
 }

@@ -3,8 +3,10 @@
 #![allow(clippy::unwrap_used, clippy::panic, reason = "a test")]
 #![allow(clippy::disallowed_methods, reason = "what a test looks at, it looks at past the pooler")]
 
+mod availability;
 mod history;
 mod migrations;
+mod months;
 mod outage;
 mod pooler;
 mod record;
@@ -28,10 +30,12 @@ fn problem(event_id: &str, at: i64, host: &str) -> StatusChanged {
         problem: true,
         at,
         seq: 0,
+        exact: false,
         opened_at: at,
         recovery: None,
         update: None,
         suppression: None,
+        observed: None,
         detail: Detail {
             name: format!("Trouble {event_id}"),
             severity: 4,
@@ -108,7 +112,11 @@ async fn count(client: &Client, table: &str) -> i64 {
 async fn dump(client: &Client) -> String {
     let mut dump = String::new();
     for (table, columns) in [
-        ("status_events", "id, event_id, kind, problem, at, host, groups, name, severity, payload, recorded_at"),
+        ("status_change_ids", "*"),
+        ("status_changes", "id, event_id, kind, problem, at, host, groups, name, severity, payload, recorded_at"),
+        ("problem_subjects", "*"),
+        ("problem_intervals", "*"),
+        ("problem_times", "*"),
         ("problems", "event_id, version, state, severity, opened_at, resolved_at, body, updated_at"),
         ("hosts", "*"),
         ("host_groups", "*"),

@@ -7,7 +7,7 @@ async fn migrating_twice_is_a_no_op_and_keeps_the_data() {
     let test = TestDatabase::new().await;
     test.open().record(&[problem("1", 1_000, "web-1")]).await;
     assert_eq!(test.open().migrate().await.unwrap(), [""; 0]);
-    assert_eq!(count(&test.look().await, "status_events").await, 1);
+    assert_eq!(count(&test.look().await, "status_changes").await, 1);
 }
 
 #[tokio::test]

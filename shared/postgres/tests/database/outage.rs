@@ -45,7 +45,7 @@ async fn while_postgres_is_down_all_records_come_back_and_are_stored_when_it_is_
         }
     };
     assert_eq!(outcomes, [FIRST]);
-    assert_eq!(count(&client(&test.direct_url).await, "status_events").await, 3);
+    assert_eq!(count(&client(&test.direct_url).await, "status_changes").await, 3);
 }
 
 #[tokio::test]
@@ -93,7 +93,7 @@ async fn work_that_takes_too_long_comes_back_and_nothing_of_it_is_stored() {
     let outcomes = database.record(&[problem("1", 1_000, "web-1")]).await;
     assert!(retried(&outcomes), "{outcomes:?}");
     transaction.commit().await.unwrap();
-    assert_eq!(count(&look, "status_events").await, 0);
+    assert_eq!(count(&look, "status_changes").await, 0);
     assert_eq!(database.record(&[problem("1", 1_000, "web-1")]).await, [FIRST]);
 }
 

@@ -14,7 +14,7 @@ async fn a_batch_is_stored_and_its_problems_hosts_and_groups_follow() {
     assert_eq!(test.open().record(&batch).await, [FIRST, FIRST, FIRST]);
 
     let look = test.look().await;
-    assert_eq!(count(&look, "status_events").await, 3);
+    assert_eq!(count(&look, "status_changes").await, 3);
     let row = look.query_one(
         "SELECT state, version, extract(epoch FROM resolved_at)::bigint FROM problems WHERE event_id = '1'",
         &[],
@@ -58,7 +58,7 @@ async fn a_message_twice_in_one_batch_is_recorded_once() {
     let down = problem("1", 1_000, "web-1");
     let batch = [down.clone(), down.clone(), recovery(&down, 1_060), down];
     assert_eq!(test.open().record(&batch).await, [FIRST, AGAIN, FIRST, AGAIN]);
-    assert_eq!(count(&test.look().await, "status_events").await, 2);
+    assert_eq!(count(&test.look().await, "status_changes").await, 2);
 }
 
 #[tokio::test]
@@ -110,7 +110,7 @@ fn poisons() -> Vec<(StatusChanged, &'static str)> {
     let mut nobody = fine("p5");
     nobody.event_id = String::new();
     vec![
-        (severity, "status_events_severity_check"),
+        (severity, "status_changes_severity_check"),
         (time, "SQLSTATE 22008"),
         (nul, "detail.opdata contains U+0000"),
         (long, "SQLSTATE 54000"),
@@ -137,7 +137,7 @@ async fn a_record_that_can_never_be_stored_is_named_and_its_neighbours_are_store
         }
         assert!(matches!(&database.record(&[poison]).await[..], [Recorded::Never(_)]), "alone, too");
     }
-    assert_eq!(count(&test.look().await, "status_events").await, 45);
+    assert_eq!(count(&test.look().await, "status_changes").await, 45);
     assert_eq!(count(&test.look().await, "problems").await, 45);
 }
 
@@ -186,7 +186,7 @@ async fn recorders_at_once_on_overlapping_batches_end_as_the_model_says() {
     let firsts: Vec<i64> = futures::future::join_all(work).await;
     let look = test.look().await;
     assert_eq!(firsts.iter().sum::<i64>(), 60, "each message is the first for exactly one recorder: {firsts:?}");
-    assert_eq!(count(&look, "status_events").await, 60);
+    assert_eq!(count(&look, "status_changes").await, 60);
     assert_eq!(stored_problems(&look).await, model(&messages).into_iter().collect::<Vec<_>>());
 }
 
@@ -239,7 +239,8 @@ fn any_split_with_any_repetition_ends_as_the_model_says() {
     runner
         .run(&batches, |batches| {
             runtime.block_on(async {
-                let tables = "status_events, problems, hosts, host_groups, host_group_members";
+                let tables = "status_change_ids, status_changes, problems, problem_subjects, problem_intervals, problem_times,\
+                              hosts, host_groups, host_group_members";
                 look.batch_execute(&format!("TRUNCATE {tables}")).await.unwrap();
                 let mut told = Vec::new();
                 for batch in batches {

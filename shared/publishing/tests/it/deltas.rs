@@ -295,7 +295,7 @@ async fn a_delta_is_made_against_the_publication_before_a_tombstone() {
     world.connect("a").await;
     world.subscribe_with("a", 1, fossil()).await;
     let data = json_text(&document(1));
-    let once = PublishOptions { idempotency_key: Some("k"), ..PublishOptions::default() };
+    let once = PublishOptions { idempotency_keys: &["k"], ..PublishOptions::default() };
     world.publish_with(&data, &once).await;
     assert!(world.publish_with(&data, &once).await.duplicate);
     publish(&world, 3).await;

@@ -32,7 +32,7 @@ async fn what_skips_the_history_is_posted_once_and_takes_no_offset() {
     let world = World::paused(json!({})).await;
     world.subscribe("a").await;
     let skip = PublishOptions { skip_history: true, ..PublishOptions::default() };
-    let keyed = PublishOptions { idempotency_key: Some("k"), ..skip };
+    let keyed = PublishOptions { idempotency_keys: &["k"], ..skip };
     let versioned = |n| PublishOptions { skip_history: true, ..version(n, "") };
     let publish = async |options: PublishOptions<'_>| {
         let published = world.publish_with(&world::payload(1), &options).await;

@@ -147,7 +147,7 @@ async fn a_retry_delivers_what_a_dead_publisher_only_wrote() {
     let table = &world.tables.table;
     let dead = table.append(CHANNEL, "dead", now_ms(), Duration::from_millis(900), HOUR).await.unwrap();
     let item = &LogItem { data: r#"{"n":1}"#.to_owned(), ..LogItem::default() };
-    let key = PublishKey { idempotency_key: Some("key"), version: None };
+    let key = PublishKey { idempotency_keys: &["key"], version: None };
     let write = WritePublication {
         channel: CHANNEL,
         head: &dead.head,

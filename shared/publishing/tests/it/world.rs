@@ -98,7 +98,7 @@ impl World {
     }
 
     pub(crate) async fn publish_once(&self, n: usize, key: &str) -> Published {
-        let options = PublishOptions { idempotency_key: Some(key), ..PublishOptions::default() };
+        let options = PublishOptions { idempotency_keys: &[key], ..PublishOptions::default() };
         self.publish_with(&payload(n), &options).await
     }
 

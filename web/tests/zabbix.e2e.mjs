@@ -1,0 +1,159 @@
+// A real Zabbix in front of the whole local cloud, watched by a browser: zabbix_sender fires, people act in Zabbix, hosts and triggers
+// go, the server freezes. .ci/zabbix-real starts all of it; the environment says where it is:
+// ENDPOINTS (endpoints.json), ZABBIX_URL, ZABBIX_DIR (of zabbix-up.sh; ours to freeze). Prints what took how long.
+import { execFileSync } from "node:child_process";
+import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
+import { findChromium, startChromium } from "./chromium.mjs";
+
+const { ENDPOINTS, ZABBIX_URL, ZABBIX_DIR } = process.env;
+if (!ENDPOINTS || !ZABBIX_URL || !ZABBIX_DIR) throw new Error("ENDPOINTS, ZABBIX_URL and ZABBIX_DIR say where everything is");
+const endpoints = JSON.parse(readFileSync(ENDPOINTS, "utf8"));
+const dir = realpathSync(ZABBIX_DIR);
+const PATIENCE = 30_000;
+const pause = (ms) => new Promise((resolve) => setTimeout(resolve, ms));
+
+// -- Zabbix ------------------------------------------------------------------------------------------------------------
+let session;
+let bearer = false;
+async function call(method, params) {
+  const headers = { "content-type": "application/json-rpc" };
+  const body = { jsonrpc: "2.0", method, params, id: 1 };
+  if (session !== undefined && bearer) headers.authorization = `Bearer ${session}`;
+  else if (session !== undefined) body.auth = session;
+  const answer = await (await fetch(`${ZABBIX_URL}/api_jsonrpc.php`, { method: "POST", headers, body: JSON.stringify(body) })).json();
+  if (answer.error) throw new Error(`${method}: ${answer.error.message} ${answer.error.data}`);
+  return answer.result;
+}
+const [major, minor] = (await call("apiinfo.version", [])).split(".").map(Number);
+const since = (wantedMajor, wantedMinor) => major > wantedMajor || (major === wantedMajor && minor >= wantedMinor);
+bearer = since(6, 4);
+session = await call("user.login", { username: "Admin", password: "zabbix" });
+
+const run = `${Date.now()}`.slice(-6);
+const host = `e2e-${run}`;
+const group = "Signalbox end to end";
+const [known] = await call("hostgroup.get", { filter: { name: [group] }, output: ["groupid"] });
+const groupid = known?.groupid ?? (await call("hostgroup.create", { name: group })).groupids[0];
+const [hostid] = (await call("host.create", { host, name: `End to end ${run} – Müller`, groups: [{ groupid }] })).hostids;
+await call("item.create", { name: "status", key_: "app.status", hostid, type: 2, value_type: 3 });
+const trigger = (description, priority, value) => ({
+  description, priority, manual_close: 1, expression: `last(/${host}/app.status)=${value}`, tags: [{ tag: "service", value: "shop" }],
+});
+const [triggerid] = (await call("trigger.create", trigger("App down on {HOST.NAME}", 4, 1))).triggerids;
+const [doomed] = (await call("trigger.create", trigger("Doomed on {HOST.NAME}", 2, 7))).triggerids;
+
+/** The server takes configuration up with its cache: a value for what it does not know yet fails. */
+async function send(value) {
+  for (let attempt = 0; ; attempt += 1) {
+    try {
+      return execFileSync(`${dir}/bin/zabbix_sender`, ["-s", host, "-k", "app.status", "-o", String(value)], { stdio: "pipe" });
+    } catch (error) {
+      if (attempt === 90) throw error;
+      await pause(1000);
+    }
+  }
+}
+const update = (eventid, params) => call("event.acknowledge", { eventids: [eventid], ...params });
+
+/** Processes of our own zabbix_server. */
+function servers() {
+  return readdirSync("/proc").filter((pid) => {
+    try {
+      return /^\d+$/.test(pid) && readFileSync(`/proc/${pid}/comm`, "utf8").trim() === "zabbix_server" && readlinkSync(`/proc/${pid}/root`) === `${dir}/root`;
+    } catch {
+      return false;
+    }
+  }).map(Number);
+}
+function signal(name) {
+  const pids = servers();
+  if (pids.length === 0) throw new Error(`no zabbix_server of ${dir} runs`);
+  for (const pid of pids) process.kill(pid, name);
+}
+
+// -- the board ---------------------------------------------------------------------------------------------------------
+const figures = [];
+const failures = [];
+const { context, stop } = await startChromium(findChromium());
+try {
+  const page = context.pages()[0] ?? (await context.newPage());
+  page.setDefaultTimeout(PATIENCE);
+  await page.setViewportSize({ width: 1280, height: 900 });
+  /** When a change was accepted, by event id and version. */
+  const accepted = [];
+  page.on("websocket", (socket) => socket.on("framereceived", ({ payload }) => {
+    for (const line of String(payload).split("\n").filter((line) => line.includes('"changes"'))) {
+      for (const change of JSON.parse(line).push?.pub?.data?.changes ?? []) accepted.push({ ...change, arrived: Date.now() });
+    }
+  }));
+  await page.goto(endpoints.web_url);
+  await page.locator('[data-testid=connection-state][data-state="live"]').waitFor();
+  await page.getByTestId("filter-text").fill(run);
+  // one that is resolved stays for a moment, marked so
+  const rows = page.locator("[data-testid=problem-list] > [data-event-id]:not(:has(.mark.resolved))");
+  const row = rows.filter({ hasText: "App down" }).first();
+
+  /** Does it, waits until the board shows it, and says what took how long. */
+  async function step(name, act, shown, of = () => true) {
+    const from = accepted.length;
+    try {
+      const began = Date.now();
+      await act();
+      const acted = Date.now();
+      await shown();
+      const seen = Date.now();
+      const told = accepted.slice(from).filter(of).at(-1);
+      figures.push({ name, zabbix: told && told.accepted_at_ms - began, ours: told && seen - told.accepted_at_ms, all: seen - began });
+      console.log(`ok   ${name} (${seen - acted} ms)`);
+    } catch (error) {
+      failures.push(name);
+      console.log(`FAIL ${name}: ${String(error).split("\n")[0]}`);
+      await page.screenshot({ path: `${process.env.PICTURES ?? "."}/zabbix-e2e-${failures.length}.png` });
+    }
+  }
+  const gone = (locator) => locator.waitFor({ state: "detached" });
+
+  await send(0);
+  for (let round = 0; round < 5; round += 1) {
+    await step("problem", () => send(1), () => row.waitFor());
+    await step("recovery", () => send(0), () => gone(row));
+  }
+  await step("problem", () => send(1), () => row.waitFor());
+  const eventid = await row.getAttribute("data-event-id");
+  const mine = page.locator(`[data-testid=problem-list] > [data-event-id="${eventid}"]:not(:has(.mark.resolved))`);
+  await step("acknowledge", () => update(eventid, { action: 2 | 4, message: "on it" }), () => mine.locator(".mark.ack").waitFor());
+  await step("severity", () => update(eventid, { action: 8, severity: 5 }), () => page.locator(`[data-event-id="${eventid}"][data-severity="5"]`).waitFor());
+  if (since(6, 2)) {
+    await step("suppress", () => update(eventid, { action: 32, suppress_until: 0 }), () => mine.filter({ hasText: /suppressed/i }).waitFor());
+    await step("unsuppress", () => update(eventid, { action: 64 }), () => gone(mine.filter({ hasText: /suppressed/i })));
+  }
+  await step("disabled host", () => call("host.update", { hostid, status: 1 }), () => mine.filter({ hasText: /disabled/i }).waitFor());
+  await step("enabled host", () => call("host.update", { hostid, status: 0 }), () => gone(mine.filter({ hasText: /disabled/i })));
+  await step("manual close", () => update(eventid, { action: 1 | 4, message: "done" }), () => gone(mine));
+  const other = rows.filter({ hasText: "Doomed" }).first();
+  await step("problem", () => send(7), () => other.waitFor());
+  await step("deleted trigger", () => call("trigger.delete", [doomed]), () => other.waitFor({ state: "detached", timeout: 120_000 }));
+  const band = page.getByText(/Zabbix silent for \d+ s/).first();
+  await step("stopped server", () => signal("SIGSTOP"), () => band.waitFor({ timeout: 90_000 }));
+  await step("running server", () => signal("SIGCONT"), () => band.waitFor({ state: "detached", timeout: 60_000 }));
+} finally {
+  try {
+    signal("SIGCONT");
+  } catch {
+    // it has ended
+  }
+  await stop();
+  await call("host.delete", [hostid]).catch(() => {});
+}
+
+const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];
+console.log("\n| kind | n | Zabbix's part, ms | ours, ms | all, ms |\n|---|---|---|---|---|");
+for (const name of new Set(figures.map((figure) => figure.name))) {
+  const of = figures.filter((figure) => figure.name === name);
+  const part = (key) => { const values = of.map((figure) => figure[key]).filter((value) => value !== undefined); return values.length === 0 ? "–" : median(values); };
+  console.log(`| ${name} | ${of.length} | ${part("zabbix")} | ${part("ours")} | ${part("all")} |`);
+}
+if (failures.length > 0) {
+  console.error(`failed: ${failures.join(", ")}`);
+  process.exit(1);
+}
