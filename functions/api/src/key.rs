@@ -1,10 +1,9 @@
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use lambda_http::Request;
 use percent_encoding::percent_decode_str;
-use sha2::Sha256;
+use signalbox_auth::SharedKey;
 
-/// The key of the server API; compared in constant time, its length included.
-pub(crate) struct ApiKey(Hmac<Sha256>);
+/// The key of the server API.
+pub(crate) struct ApiKey(SharedKey);
 
 impl std::fmt::Debug for ApiKey {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -15,22 +14,17 @@ impl std::fmt::Debug for ApiKey {
 impl ApiKey {
     /// `None` for an empty one: everybody would have it.
     pub(crate) fn new(key: &str) -> Option<Self> {
-        (!key.is_empty()).then(|| Hmac::new_from_slice(key.as_bytes()).ok()).flatten().map(Self)
-    }
-
-    /// Equal keys, and no others, have equal digests of the empty text.
-    fn is(&self, given: &str) -> bool {
-        Self::new(given).is_some_and(|given| self.0.clone().verify(&given.0.finalize().into_bytes()).is_ok())
+        SharedKey::new(key).map(Self)
     }
 
     /// As Centrifugo reads it: `X-API-Key: K`, without that `Authorization: apikey K`; where the header has not got it, `?api_key=K`.
     pub(crate) fn is_given(&self, request: &Request) -> bool {
         let header = |name| request.headers().get(name).and_then(|value| value.to_str().ok()).unwrap_or_default();
         let in_header = match header("x-api-key") {
-            "" => apikey(header("authorization")).is_some_and(|key| self.is(key)),
-            key => self.is(key),
+            "" => apikey(header("authorization")).is_some_and(|key| self.0.is(key)),
+            key => self.0.is(key),
         };
-        in_header || api_key(request.uri().query().unwrap_or_default()).is_some_and(|key| self.is(&key))
+        in_header || api_key(request.uri().query().unwrap_or_default()).is_some_and(|key| self.0.is(&key))
     }
 }
 

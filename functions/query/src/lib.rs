@@ -35,7 +35,6 @@ mod parameters;
 mod refusal;
 mod report;
 
-use hmac::{Hmac, KeyInit as _, Mac as _};
 use lambda_http::{
     Body, Request, Response,
     http::{
@@ -45,8 +44,7 @@ use lambda_http::{
 };
 use metrics::counter;
 use serde_json::{Value, json};
-use sha2::Sha256;
-use signalbox_auth::TicketKey;
+use signalbox_auth::{SharedKey, TicketKey};
 use signalbox_lambda::{
     env::{self, EnvError},
     now_ms,
@@ -67,7 +65,7 @@ const WORK_TIMEOUT: Duration = Duration::from_secs(5);
 #[derive(Debug)]
 pub struct State {
     database: Database,
-    key: ApiKey,
+    key: SharedKey,
     tickets: Option<TicketKey>,
 }
 
@@ -77,7 +75,7 @@ impl State {
     /// # Errors
     /// An empty key: everybody would have it.
     pub fn new(database: Database, api_key: &str) -> Result<Self, EnvError> {
-        let key = ApiKey::new(api_key).ok_or(EnvError::Missing("API_KEY"))?;
+        let key = SharedKey::new(api_key).ok_or(EnvError::Missing("API_KEY"))?;
         Ok(Self { database: database.with_work_timeout(WORK_TIMEOUT), key, tickets: None })
     }
 
@@ -94,26 +92,6 @@ impl State {
     pub fn from_env() -> anyhow::Result<Self> {
         let tickets = env::optional("TICKET_SECRET").as_deref().and_then(TicketKey::new);
         Ok(Self::new(Database::new(Config::from_env()?), &env::require("API_KEY")?)?.with_tickets(tickets))
-    }
-}
-
-/// The operator's key; compared in constant time, its length included.
-struct ApiKey(Hmac<Sha256>);
-
-impl std::fmt::Debug for ApiKey {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.write_str("ApiKey(…)")
-    }
-}
-
-impl ApiKey {
-    fn new(key: &str) -> Option<Self> {
-        (!key.is_empty()).then(|| Hmac::new_from_slice(key.as_bytes()).ok()).flatten().map(Self)
-    }
-
-    /// Equal keys, and no others, have equal digests of the empty text.
-    fn is(&self, given: &str) -> bool {
-        Self::new(given).is_some_and(|given| self.0.clone().verify(&given.0.finalize().into_bytes()).is_ok())
     }
 }
 

@@ -76,8 +76,7 @@ pub(crate) async fn host_changed(state: &State, changed: &HostChanged) -> anyhow
         let name = ChannelName::parse(channel)?;
         let Some(namespace) = state.channels.namespace_of(&name) else { return Ok(()) };
         let part = Part { idempotency_key: &key, data: &data };
-        let whole =
-            |parts: &[Part<'_>]| Ok(parts.iter().map(|part| part.data.to_owned()).collect::<Vec<_>>().swap_remove(0));
+        let whole = |_: &[Part<'_>]| Ok(data.clone());
         state.publisher.publish_parts(name.as_str(), namespace, vec![part], true, whole).await?;
         anyhow::Ok(())
     }));

@@ -9,7 +9,7 @@ use signalbox_messages::{HostChanged, HostState, ZabbixSeen};
 
 use crate::{
     KnownHost, StatusTable,
-    attribute::{find_number, find_text, get_text, number, text},
+    attribute::{Item, find_number, find_text, get_text, number, text},
     status::known_host,
     table::{applied, key},
 };
@@ -71,17 +71,19 @@ impl StatusTable {
 
     /// How a poller last found Zabbix, read consistently.
     pub async fn zabbix_seen(&self) -> anyhow::Result<Option<ZabbixSeen>> {
-        let get = self.client.get_item().table_name(&self.table).set_key(Some(key(ZABBIX, "seen")));
-        let item = get.consistent_read(true).send().await.context("get what was seen of Zabbix")?.item;
+        let item = self.seen_item().await?;
         item.map(|item| serde_json::from_str(get_text(&item, "body")?).context("what was seen of Zabbix")).transpose()
+    }
+
+    async fn seen_item(&self) -> anyhow::Result<Option<Item>> {
+        let get = self.client.get_item().table_name(&self.table).set_key(Some(key(ZABBIX, "seen")));
+        Ok(get.consistent_read(true).send().await.context("get what was seen of Zabbix")?.item)
     }
 
     /// Notes how a poller found Zabbix. True when viewers are to be told: something is new about it, or they were told
     /// [`TOLD_AGAIN_MS`] ago. False also for one that is older than what is known.
     pub async fn note_zabbix_seen(&self, seen: &ZabbixSeen) -> anyhow::Result<bool> {
-        let get = self.client.get_item().table_name(&self.table).set_key(Some(key(ZABBIX, "seen")));
-        let known = get.consistent_read(true).send().await.context("get what was seen of Zabbix")?.item;
-        let known = known.unwrap_or_default();
+        let known = self.seen_item().await?.unwrap_or_default();
         let code = seen.failure.as_ref().map_or("", |failure| failure.code.as_str());
         let condition = format!("{code},{}", seen.is_silent());
         let (told, told_ms) = (find_text(&known, "told"), find_number::<i64>(&known, "told_ms")?.unwrap_or(0));
