@@ -1,12 +1,14 @@
 // A real Zabbix in front of the whole local cloud, watched by a browser: zabbix_sender fires, people act in Zabbix, hosts and triggers
 // go, the server freezes. .ci/zabbix-real starts all of it; the environment says where it is:
-// ENDPOINTS (endpoints.json), ZABBIX_URL, ZABBIX_DIR (of zabbix-up.sh; ours to freeze). Prints what took how long.
+// ENDPOINTS (endpoints.json), ZABBIX_URL, ZABBIX_DIR (of zabbix-up.sh; ours to freeze), FRONT_PORT (where the poller asks: a proxy of
+// ours stands there, in front of Zabbix), CONNECTOR (whether one streams). Prints what took how long.
 import { execFileSync } from "node:child_process";
 import { readdirSync, readFileSync, readlinkSync, realpathSync } from "node:fs";
 import { findChromium, startChromium } from "./chromium.mjs";
+import { startFront } from "./zabbix-front.mjs";
 
-const { ENDPOINTS, ZABBIX_URL, ZABBIX_DIR } = process.env;
-if (!ENDPOINTS || !ZABBIX_URL || !ZABBIX_DIR) throw new Error("ENDPOINTS, ZABBIX_URL and ZABBIX_DIR say where everything is");
+const { ENDPOINTS, ZABBIX_URL, ZABBIX_DIR, FRONT_PORT, CONNECTOR } = process.env;
+if (!ENDPOINTS || !ZABBIX_URL || !ZABBIX_DIR || !FRONT_PORT) throw new Error("ENDPOINTS, ZABBIX_URL, ZABBIX_DIR and FRONT_PORT say where everything is");
 const endpoints = JSON.parse(readFileSync(ENDPOINTS, "utf8"));
 const dir = realpathSync(ZABBIX_DIR);
 const PATIENCE = 30_000;
@@ -34,7 +36,9 @@ const host = `e2e-${run}`;
 const group = "Signalbox end to end";
 const [known] = await call("hostgroup.get", { filter: { name: [group] }, output: ["groupid"] });
 const groupid = known?.groupid ?? (await call("hostgroup.create", { name: group })).groupids[0];
-const [hostid] = (await call("host.create", { host, name: `End to end ${run} – Müller`, groups: [{ groupid }] })).hostids;
+// any script, a direction that is turned round, what a page could take for markup
+const visible = `End to end ${run} – Müller <b>خادم</b> \u202e主机\u202c 😀 &amp; {x}`;
+const [hostid] = (await call("host.create", { host, name: visible, groups: [{ groupid }] })).hostids;
 await call("item.create", { name: "status", key_: "app.status", hostid, type: 2, value_type: 3 });
 const trigger = (description, priority, value) => ({
   description, priority, manual_close: 1, expression: `last(/${host}/app.status)=${value}`, tags: [{ tag: "service", value: "shop" }],
@@ -55,6 +59,12 @@ async function send(value) {
 }
 const update = (eventid, params) => call("event.acknowledge", { eventids: [eventid], ...params });
 
+/** The poller's token: 1 takes it away, 0 gives it back. */
+async function poller(status) {
+  const [{ tokenid }] = await call("token.get", { filter: { name: "Signalbox poller" }, output: ["tokenid"] });
+  await call("token.update", { tokenid, status });
+}
+
 /** Processes of our own zabbix_server. */
 function servers() {
   return readdirSync("/proc").filter((pid) => {
@@ -74,6 +84,7 @@ function signal(name) {
 // -- the board ---------------------------------------------------------------------------------------------------------
 const figures = [];
 const failures = [];
+const front = await startFront(ZABBIX_URL, Number(FRONT_PORT));
 const { context, stop } = await startChromium(findChromium());
 try {
   const page = context.pages()[0] ?? (await context.newPage());
@@ -120,6 +131,7 @@ try {
   }
   await step("problem", () => send(1), () => row.waitFor());
   const eventid = await row.getAttribute("data-event-id");
+  await step("name", () => {}, () => row.filter({ hasText: visible }).waitFor());
   const mine = page.locator(`[data-testid=problem-list] > [data-event-id="${eventid}"]:not(:has(.mark.resolved))`);
   await step("acknowledge", () => update(eventid, { action: 2 | 4, message: "on it" }), () => mine.locator(".mark.ack").waitFor());
   await step("severity", () => update(eventid, { action: 8, severity: 5 }), () => page.locator(`[data-event-id="${eventid}"][data-severity="5"]`).waitFor());
@@ -129,7 +141,68 @@ try {
   }
   await step("disabled host", () => call("host.update", { hostid, status: 1 }), () => mine.filter({ hasText: /disabled/i }).waitFor());
   await step("enabled host", () => call("host.update", { hostid, status: 0 }), () => gone(mine.filter({ hasText: /disabled/i })));
-  await step("manual close", () => update(eventid, { action: 1 | 4, message: "done" }), () => gone(mine));
+
+  // what the board asks Zabbix for comes back from Zabbix
+  const state = async () => (await call("event.get", { eventids: [eventid], output: ["severity", "acknowledged"], [since(7, 0) ? "selectAcknowledges" : "select_acknowledges"]: "extend" }))[0];
+  await step("from the board: comment, take back, severity", async () => {
+    await mine.focus();
+    await page.keyboard.press("a");
+    const dialog = page.getByTestId("act-dialog");
+    await dialog.getByRole("checkbox", { name: "Take the acknowledgement back" }).press("Space");
+    await dialog.getByRole("combobox").selectOption("3");
+    await dialog.getByTestId("act-message").fill("from the board, ünï 😀");
+    await dialog.getByTestId("act-message").press("Control+Enter");
+    await dialog.waitFor({ state: "detached" });
+  }, async () => {
+    await page.locator(`[data-event-id="${eventid}"][data-severity="3"]`).waitFor();
+    await gone(mine.locator(".mark.ack"));
+    const { severity, acknowledged, acknowledges } = await state();
+    if (severity !== "3" || acknowledged !== "0" || !acknowledges.some(({ message }) => message.endsWith("from the board, ünï 😀"))) throw new Error("Zabbix has it otherwise");
+  });
+  await step("from the board: acknowledge", async () => {
+    await mine.focus();
+    await page.keyboard.press("a");
+    await page.getByTestId("act-dialog").getByRole("checkbox", { name: "Acknowledge" }).press("Space");
+    await page.getByTestId("act-send").press("Enter");
+  }, () => mine.locator(".mark.ack").waitFor());
+
+  // whatever stands in front of Zabbix or comes from it: said on the board, which keeps the last good state
+  const banner = page.getByTestId("zabbix-banner");
+  const clocks = page.locator("#clock-banner");
+  const still = async () => { if (await mine.count() !== 1) throw new Error("the board lost the last good state"); };
+  for (const [name, begin, said, end] of [
+    ["HTML from a proxy", () => front.be("html"), /not_json/, () => front.be("honest")],
+    ["half an answer", () => front.be("half"), /half_an_answer/, () => front.be("honest")],
+    ["an answer of 50 MB", () => front.be("large"), /too_large/, () => front.be("honest")],
+    ["a proxy that cannot reach it", () => front.be("bad gateway"), /http_status/, () => front.be("honest")],
+    ["a revoked token", () => poller(1), /token_refused/, () => poller(0)],
+  ]) {
+    await step(name, begin, async () => { await banner.filter({ hasText: said }).waitFor({ timeout: 60_000 }); await still(); });
+    await step("honest again", end, async () => { await banner.waitFor({ state: "hidden", timeout: 90_000 }); await still(); });
+  }
+  await step("a clock 10 minutes off", () => front.be("ahead"), async () => { await clocks.filter({ hasText: /10 min.* ahead/ }).waitFor({ timeout: 60_000 }); await still(); });
+  await step("honest again", () => front.be("honest"), () => clocks.waitFor({ state: "hidden", timeout: 60_000 }));
+  // the last way from the board
+  await step("from the board: close", async () => {
+    await mine.focus();
+    await page.keyboard.press("a");
+    await page.getByTestId("act-dialog").getByRole("checkbox", { name: "Close the problem" }).press("Space");
+    await page.getByTestId("act-send").press("Enter");
+  }, () => gone(mine));
+  if (CONNECTOR === "yes") {
+    await step("connector and webhook told of it", () => {}, async () => {
+      const asked = new URL(`status/history?host=${host}&limit=500`, endpoints.api_url.replace(/\/*$/, "/"));
+      const { events } = await (await fetch(asked, { headers: { "x-api-key": endpoints.api_key } })).json();
+      for (const id of [`${eventid}-problem`, `${eventid}-problem-connector`]) {
+        if (!events.some((event) => event.id === id)) throw new Error(`the record has no ${id}`);
+      }
+    });
+  }
+
+  await send(0);
+  await step("problem", () => send(1), () => row.waitFor());
+  const second = await row.getAttribute("data-event-id");
+  await step("manual close", () => update(second, { action: 1 | 4, message: "done" }), () => gone(page.locator(`[data-testid=problem-list] > [data-event-id="${second}"]:not(:has(.mark.resolved))`)));
   const other = rows.filter({ hasText: "Doomed" }).first();
   await step("problem", () => send(7), () => other.waitFor());
   await step("deleted trigger", () => call("trigger.delete", [doomed]), () => other.waitFor({ state: "detached", timeout: 120_000 }));
@@ -143,6 +216,8 @@ try {
     // it has ended
   }
   await stop();
+  front.close();
+  await poller(0).catch(() => {});
   await call("host.delete", [hostid]).catch(() => {});
 }
 

@@ -251,11 +251,14 @@ fn tag(by: Option<&By>) -> Option<&str> {
 /// Of each key's intervals, in the order of their begin, what no earlier one covers is added up.
 ///
 /// A window meets the short intervals that begin in it or within a day before, and the long ones that end after its begin: two
-/// indexes, each with all that is asked of an interval.
+/// indexes, each with all that is asked of an interval. Keys are numbered and the windows of all of them laid one behind the other,
+/// 2³⁹ s apart (more than [`TIMES`] spans): one number is sorted in place of a text and a number, and no interval covers any of another key.
 pub(crate) fn availability_statement(by: &By) -> String {
     format!(
         "
 WITH subjects AS MATERIALIZED ({subjects}),
+     keys AS MATERIALIZED (SELECT key, row_number() OVER () AS number FROM (SELECT DISTINCT key FROM subjects) AS keys),
+     numbered AS MATERIALIZED (SELECT id, number << 39 AS place FROM subjects JOIN keys USING (key)),
      met AS (
          SELECT subject, began, ended, maintenance, suppressed, unmonitored FROM problem_intervals
          WHERE ended <= began + 86400 AND severity = ANY ($4) AND began > $5 - 86400 AND began < $6 AND ended > $5
@@ -264,20 +267,19 @@ WITH subjects AS MATERIALIZED ({subjects}),
          WHERE ended > began + 86400 AND severity = ANY ($4) AND ended > $5 AND began < $6
      ),
      within AS (
-         SELECT key, greatest(began, $5) AS began, least(ended, $6) AS ended
-         FROM met JOIN subjects ON subjects.id = met.subject
+         SELECT place + greatest(began - $5, 0) AS began, place + least(ended, $6) - $5 AS ended
+         FROM met JOIN numbered ON numbered.id = met.subject
          WHERE NOT unmonitored AND ($7 OR NOT (maintenance OR suppressed))
      ),
      ordered AS (
-         SELECT key, began, ended,
-                max(ended) OVER (PARTITION BY key ORDER BY began ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered
+         SELECT began, ended, max(ended) OVER (ORDER BY began ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered
          FROM within
      ),
      down AS (
-         SELECT key, sum(greatest(0, ended - greatest(began, coalesce(covered, began))))::bigint AS seconds
-         FROM ordered GROUP BY key
+         SELECT began >> 39 AS number, sum(greatest(0, ended - greatest(began, covered)))::bigint AS seconds
+         FROM ordered GROUP BY 1
      )
-SELECT key, coalesce(seconds, 0) FROM (SELECT DISTINCT key FROM subjects) AS keys LEFT JOIN down USING (key)
+SELECT key, coalesce(seconds, 0) FROM keys LEFT JOIN down USING (number)
 WHERE $8::bigint IS NULL OR coalesce(seconds, 0) < $8 OR (coalesce(seconds, 0) = $8 AND key > $9)
 ORDER BY 2 DESC, 1
 LIMIT $10",
