@@ -6,13 +6,16 @@ const LARGE = 50 * 1024 * 1024;
 
 /**
  * Listens on loopback. `be(manner)`: `honest`, `html` (a page of its own), `half` (the answer ends in its middle), `large` (50 MB),
- * `bad gateway` (502) or `ahead` (an honest answer, dated ten minutes ahead).
+ * `bad gateway` (502) or `ahead` (an honest answer, dated ten minutes ahead). `asked(method)`: how often.
  */
 export async function startFront(zabbix, port) {
   let manner = "honest";
+  const asked = new Map();
   const server = createServer(async (request, response) => {
     const parts = [];
     for await (const part of request) parts.push(part);
+    const [, method = ""] = /"method":"([a-z.]+)"/.exec(Buffer.concat(parts).toString()) ?? [];
+    asked.set(method, (asked.get(method) ?? 0) + 1);
     response.on("error", () => {});
     if (manner === "html") return response.writeHead(200, { "content-type": "text/html" }).end("<!doctype html><title>Sign in to continue</title>");
     if (manner === "bad gateway") return response.writeHead(502, { "content-type": "text/html" }).end("<h1>502 Bad Gateway</h1>");
@@ -31,5 +34,5 @@ export async function startFront(zabbix, port) {
   });
   server.listen(port, "127.0.0.1");
   await once(server, "listening");
-  return { be: (next) => { manner = next; }, close: () => server.close() && server.closeAllConnections() };
+  return { be: (next) => { manner = next; }, asked: (method) => asked.get(method) ?? 0, close: () => server.close() && server.closeAllConnections() };
 }

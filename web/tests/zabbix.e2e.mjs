@@ -33,9 +33,10 @@ session = await call("user.login", { username: "Admin", password: "zabbix" });
 
 const run = `${Date.now()}`.slice(-6);
 const host = `e2e-${run}`;
-const group = "Signalbox end to end";
-const [known] = await call("hostgroup.get", { filter: { name: [group] }, output: ["groupid"] });
-const groupid = known?.groupid ?? (await call("hostgroup.create", { name: group })).groupids[0];
+const group = `Signalbox end to end ${run}`;
+const [groupid] = (await call("hostgroup.create", { name: group })).groupids;
+/** What an admin with a new host group has to do. */
+const show = () => execFileSync("python3", [new URL("../../zabbix/install.py", import.meta.url).pathname, ZABBIX_URL, "--all-groups"], { stdio: "pipe" });
 // any script, a direction that is turned round, what a page could take for markup
 const visible = `End to end ${run} – Müller <b>خادم</b> \u202e主机\u202c 😀 &amp; {x}`;
 const [hostid] = (await call("host.create", { host, name: visible, groups: [{ groupid }] })).hostids;
@@ -125,6 +126,15 @@ try {
   const gone = (locator) => locator.waitFor({ state: "detached" });
 
   await send(0);
+  if (CONNECTOR === "yes") {
+    // what the user of webhook and poller may not see, the connector streams; and what is not listed is not gone for that
+    await step("problem by the connector alone", () => send(1), () => row.waitFor());
+    const polls = front.asked("problem.get");
+    while (front.asked("problem.get") < polls + 4) await pause(500);
+    await step("still there after two polls", () => {}, async () => { if (await row.count() !== 1) throw new Error("it has gone"); });
+    await step("recovery by the connector alone", () => send(0), () => gone(row));
+  }
+  show();
   for (let round = 0; round < 5; round += 1) {
     await step("problem", () => send(1), () => row.waitFor());
     await step("recovery", () => send(0), () => gone(row));
@@ -189,16 +199,6 @@ try {
     await page.getByTestId("act-dialog").getByRole("checkbox", { name: "Close the problem" }).press("Space");
     await page.getByTestId("act-send").press("Enter");
   }, () => gone(mine));
-  if (CONNECTOR === "yes") {
-    await step("connector and webhook told of it", () => {}, async () => {
-      const asked = new URL(`status/history?host=${host}&limit=500`, endpoints.api_url.replace(/\/*$/, "/"));
-      const { events } = await (await fetch(asked, { headers: { "x-api-key": endpoints.api_key } })).json();
-      for (const id of [`${eventid}-problem`, `${eventid}-problem-connector`]) {
-        if (!events.some((event) => event.id === id)) throw new Error(`the record has no ${id}`);
-      }
-    });
-  }
-
   await send(0);
   await step("problem", () => send(1), () => row.waitFor());
   const second = await row.getAttribute("data-event-id");
@@ -219,6 +219,7 @@ try {
   front.close();
   await poller(0).catch(() => {});
   await call("host.delete", [hostid]).catch(() => {});
+  await call("hostgroup.delete", [groupid]).catch(() => {});
 }
 
 const median = (values) => values.toSorted((a, b) => a - b)[Math.floor(values.length / 2)];

@@ -54,6 +54,11 @@ impl Known {
         !self.is_open() && !self.view.gone && self.is_described()
     }
 
+    /// By a poll or by a webhook, which name the trigger; a connector does not.
+    fn was_seen(&self) -> bool {
+        self.view.trigger_id.is_some()
+    }
+
     fn is_described(&self) -> bool {
         !self.view.name.is_empty()
     }
@@ -139,7 +144,8 @@ impl Snapshot {
 ///
 /// `known` has what is known of the problems of the snapshot and of all that are open; `now_ms` is the messages'
 /// `accepted_at_ms`. What has ended for certain is left alone. A problem whose trigger is not to be seen is gone, and
-/// one of which nothing is known is then not told at all.
+/// one of which nothing is known is then not told at all. A connector streams also what the poller's user may not see: what
+/// nobody but a connector told of is not gone because it is not listed.
 pub fn differences(snapshot: &Snapshot, known: &BTreeMap<String, Known>, now_ms: i64) -> Vec<StatusChanged> {
     let mut messages = Vec::new();
     let ended: BTreeMap<&String, &Event> = snapshot.ended().map(|event| (&event.eventid, event)).collect();
@@ -149,7 +155,7 @@ pub fn differences(snapshot: &Snapshot, known: &BTreeMap<String, Known>, now_ms:
             messages.extend(Story::new(snapshot, event, known, now_ms).told());
         }
     }
-    for (id, known) in known.iter().filter(|(_, known)| known.is_open()) {
+    for (id, known) in known.iter().filter(|(_, known)| known.is_open() && known.was_seen()) {
         if !snapshot.open.contains_key(id) && !ended.contains_key(id) {
             messages.push(gone(known, snapshot.at_ms, now_ms));
         }

@@ -461,6 +461,19 @@ fn what_the_webhooks_told_is_not_told_again() {
     assert_eq!(differences(&suppressed_19(), &known_of(&webhooks), 0), Vec::new());
 }
 
+/// The poller's user may not see a host group that is newer than its rights, and the connector streams it all the same.
+/// Would fail if a problem that is not listed were always taken for gone.
+#[test]
+fn what_a_connector_alone_has_told_is_not_gone_because_the_poller_may_not_see_it() {
+    let mut streamed = fixtures::message("v7.0/01-problem-high");
+    streamed.detail.trigger_id = None;
+    let nothing = Snapshot { open: BTreeMap::new(), events: BTreeMap::new(), ..story_of_19() };
+    assert_eq!(differences(&nothing, &known_of(&[streamed.clone()]), 0), Vec::new());
+    let seen = fixtures::message("v7.0/01-problem-high");
+    let told = differences(&nothing, &known_of(&[streamed, seen]), 0);
+    assert!(matches!(&told[..], [told] if told.observed.as_ref().is_some_and(|observed| observed.gone)), "{told:?}");
+}
+
 /// Each webhook counts the entries of the history; would fail if the count alone were believed.
 #[test]
 fn a_webhook_that_was_lost_is_told_though_a_later_message_knew_of_its_entry() {
