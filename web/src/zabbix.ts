@@ -117,7 +117,8 @@ export function assess(seen: ZabbixSeen | undefined, nowMs: number, since: numbe
   } else health.level = "good";
   const { ahead_ms: ahead = 0 } = seen;
   if (Math.abs(ahead) > CLOCK_MS) {
-    health.clock = `The clock of Zabbix’s frontend is ${formatAgo(Math.abs(ahead) / 1000)} ${ahead > 0 ? "ahead" : "behind"}: ages on this board are wrong by that much.`;
+    const seconds = Math.abs(ahead) / 1000;
+    health.clock = `The clock of Zabbix’s frontend is ${formatAgo(seconds < 120 ? seconds : Math.round(seconds / 60) * 60)} ${ahead > 0 ? "ahead" : "behind"}: ages on this board are wrong by that much.`;
   }
   return health;
 }

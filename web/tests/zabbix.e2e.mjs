@@ -105,8 +105,9 @@ try {
   const rows = page.locator("[data-testid=problem-list] > [data-event-id]:not(:has(.mark.resolved))");
   const row = rows.filter({ hasText: "App down" }).first();
 
-  /** Does it, waits until the board shows it, and says what took how long. */
+  /** Does it, waits until the board shows it, and says what took how long. After one that failed there is nothing to be learned from the next. */
   async function step(name, act, shown, of = () => true) {
+    if (failures.length > 0) return;
     const from = accepted.length;
     try {
       const began = Date.now();
@@ -152,11 +153,14 @@ try {
   await step("disabled host", () => call("host.update", { hostid, status: 1 }), () => mine.filter({ hasText: /disabled/i }).waitFor());
   await step("enabled host", () => call("host.update", { hostid, status: 0 }), () => gone(mine.filter({ hasText: /disabled/i })));
 
+  const openDialog = async () => {
+    await page.getByTestId("filter-text").press("Enter");
+    await page.keyboard.press("a");
+  };
   // what the board asks Zabbix for comes back from Zabbix
   const state = async () => (await call("event.get", { eventids: [eventid], output: ["severity", "acknowledged"], [since(7, 0) ? "selectAcknowledges" : "select_acknowledges"]: "extend" }))[0];
   await step("from the board: comment, take back, severity", async () => {
-    await mine.focus();
-    await page.keyboard.press("a");
+    await openDialog();
     const dialog = page.getByTestId("act-dialog");
     await dialog.getByRole("checkbox", { name: "Take the acknowledgement back" }).press("Space");
     await dialog.getByRole("combobox").selectOption("3");
@@ -170,8 +174,7 @@ try {
     if (severity !== "3" || acknowledged !== "0" || !acknowledges.some(({ message }) => message.endsWith("from the board, ünï 😀"))) throw new Error("Zabbix has it otherwise");
   });
   await step("from the board: acknowledge", async () => {
-    await mine.focus();
-    await page.keyboard.press("a");
+    await openDialog();
     await page.getByTestId("act-dialog").getByRole("checkbox", { name: "Acknowledge" }).press("Space");
     await page.getByTestId("act-send").press("Enter");
   }, () => mine.locator(".mark.ack").waitFor());
@@ -190,12 +193,16 @@ try {
     await step(name, begin, async () => { await banner.filter({ hasText: said }).waitFor({ timeout: 60_000 }); await still(); });
     await step("honest again", end, async () => { await banner.waitFor({ state: "hidden", timeout: 90_000 }); await still(); });
   }
-  await step("a clock 10 minutes off", () => front.be("ahead"), async () => { await clocks.filter({ hasText: /10 min.* ahead/ }).waitFor({ timeout: 60_000 }); await still(); });
+  await step("a clock 10 minutes off", () => front.be("ahead"), async () => {
+    await clocks.filter({ hasText: /10 min ahead/ }).waitFor({ timeout: 60_000 });
+    await still();
+    // a clock is no silence
+    if (await banner.isVisible()) throw new Error(await banner.innerText());
+  });
   await step("honest again", () => front.be("honest"), () => clocks.waitFor({ state: "hidden", timeout: 60_000 }));
   // the last way from the board
   await step("from the board: close", async () => {
-    await mine.focus();
-    await page.keyboard.press("a");
+    await openDialog();
     await page.getByTestId("act-dialog").getByRole("checkbox", { name: "Close the problem" }).press("Space");
     await page.getByTestId("act-send").press("Enter");
   }, () => gone(mine));

@@ -53,7 +53,11 @@ pub(crate) async fn poll(state: &State, minute: &mut Minute, at_ms: i64) -> Resu
     let mut known = state.status.open_problems().await?;
     let cursor = state.status.event_cursor().await?;
     let session = state.zabbix.session().await?;
-    let server_seen_at = server_seen_at(&session).await?;
+    let sign = server_sign(&session).await?;
+    let before = match minute.last_good.clone() {
+        Some(before) => Some(before),
+        None => state.status.zabbix_seen().await?,
+    };
 
     let mut snapshot = Snapshot { at_ms, ..Snapshot::default() };
     // the events first, if there is no cursor yet: what begins and ends after them is found by the next poll
@@ -95,8 +99,8 @@ pub(crate) async fn poll(state: &State, minute: &mut Minute, at_ms: i64) -> Resu
         at_ms,
         failure: None,
         good_at_ms: Some(at_ms),
-        // by our clock: theirs may be minutes off
-        server_seen_at: server_seen_at.map(|at| at - session.ahead_ms().unwrap_or(0).div_euclid(1_000)),
+        server_seen_at: sign.map(|sign| seen_at(sign, before.as_ref(), at_ms, session.ahead_ms().unwrap_or(0))),
+        server_sign: sign,
         ahead_ms: session.ahead_ms(),
         version: Some(session.version().to_string()),
         problems: Some(snapshot.open.len()),
@@ -163,9 +167,20 @@ async fn look_up(
     Ok(())
 }
 
+/// By our clock. The server's, the frontend's and that of a proxy before it may each be minutes off, so none of them is believed for
+/// longer than one poll: a sign that is newer than the last one has just been given, one that is the same is as old as it was.
+fn seen_at(sign: i64, before: Option<&ZabbixSeen>, at_ms: i64, ahead_ms: i64) -> i64 {
+    let now = at_ms.div_euclid(1_000);
+    match before.and_then(|before| before.server_sign.zip(before.server_seen_at)) {
+        Some((last, seen_at)) if last == sign => seen_at,
+        Some((last, _)) if last < sign => now,
+        _ => now.min(sign - ahead_ms.div_euclid(1_000)),
+    }
+}
+
 /// The server's last sign of life by its own clock, unix seconds: the API answers also when the server is dead (Zabbix
 /// notes, 4).
-async fn server_seen_at(session: &Session<'_>) -> Result<Option<i64>, ApiError> {
+async fn server_sign(session: &Session<'_>) -> Result<Option<i64>, ApiError> {
     match session.ha_nodes().await {
         Ok(nodes) => Ok(nodes.iter().map(|node| node.lastaccess).max()),
         // super admins alone may; a value of the server's own items does as well
@@ -194,4 +209,23 @@ async fn tell_hosts(state: &State, session: &Session<'_>, at_ms: i64) -> Result<
     let changes = host_differences(&hosts, &known.collect(), at_ms);
     state.bus.put_all(&changes).await.context("tell of the hosts")?;
     Ok(())
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Would fail if a sign's age were read off any clock but ours.
+    #[test]
+    fn a_server_whose_signs_go_on_is_alive_and_one_whose_sign_stays_is_silent_whatever_the_clocks_say() {
+        let seen = |sign, at| ZabbixSeen { server_sign: Some(sign), server_seen_at: Some(at), ..ZabbixSeen::default() };
+        for ahead in [-600_000, 0, 600_000] {
+            assert_eq!(seen_at(4_000, Some(&seen(3_995, 990)), 1_000_000, ahead), 1_000);
+            assert_eq!(seen_at(4_000, Some(&seen(4_000, 960)), 1_000_000, ahead), 960);
+        }
+        // the first one, and one of a clock that was set back, are as old as the frontend's clock makes them
+        assert_eq!(seen_at(1_580, None, 1_000_000, 600_000), 980);
+        assert_eq!(seen_at(1_580, Some(&seen(9_000, 995)), 1_000_000, 600_000), 980);
+        assert_eq!(seen_at(1_580, None, 1_000_000, 0), 1_000, "never ahead of us");
+    }
 }

@@ -18,6 +18,10 @@ pub struct ZabbixSeen {
     /// neither the server's nodes nor one of its own items.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub server_seen_at: Option<i64>,
+    /// That sign as it was given, unix seconds of the server's own clock: another one than the last poll's is a sign of
+    /// life, whatever the clocks say.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub server_sign: Option<i64>,
     /// How many milliseconds the frontend's clock is ahead of the poller's, to about a second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub ahead_ms: Option<i64>,
