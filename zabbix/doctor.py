@@ -544,6 +544,8 @@ class Doctor:
 
     def poller(self):
         poller, taken = self.account, False
+        # before the token is used here, which counts as well
+        used = {token["tokenid"]: token["lastaccess"] for token in self.zabbix.get("token.get", output=["tokenid", "lastaccess"])}
         if self.poller_token:
             try:
                 whose = self.zabbix.whose(self.poller_token)
@@ -562,6 +564,8 @@ class Doctor:
         if not poller:
             return
         tokens = self.zabbix.get("token.get", userids=[poller.userid], output="extend")
+        for token in tokens:
+            token["lastaccess"] = used.get(token["tokenid"], token["lastaccess"])
         if not self.poller_token and not tokens:
             if self.options.acknowledge:
                 self.report.fail("poller", "none, and it is what acknowledges", "install.py --poller --acknowledge")
@@ -623,14 +627,14 @@ class Doctor:
             self.report.fail(check, "expired", f"{where}: set a later date, or none")
         elif token["expires_at"] != "0" and left < EXPIRES_SOON:
             self.report.warn(check, f"expires in {plural(int(left // DAY), 'day')}", f"{where}: set a later date, or none")
-        elif not self.poller_token and token["lastaccess"] == "0":
+        elif token["lastaccess"] == "0":
             self.report.warn(check, "was never used", "Deploy it as ZabbixApiToken, with ZabbixApiUrl; or the log of zabbix-poller says why")
-        elif not self.poller_token and idle > 300:
+        elif idle > 300:
             self.report.warn(check, f"was last used {age(idle)} ago: the poller does not come, or has another",
                              "Look at ZabbixApiUrl and ZabbixApiToken, at whether AWS reaches the frontend, and at the log of zabbix-poller")
         else:
-            used = "" if self.poller_token else f", last used {age(idle)} ago"
-            self.report.ok(check, f"enabled, {'does not expire' if token['expires_at'] == '0' else f'expires in {left // DAY:.0f} days'}{used}")
+            expires = "does not expire" if token["expires_at"] == "0" else f"expires in {left // DAY:.0f} days"
+            self.report.ok(check, f"enabled, {expires}, last used {age(idle)} ago")
 
     def poller_calls(self, poller):
         """As the poller: with its token, what it asks for."""

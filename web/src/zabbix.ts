@@ -89,8 +89,8 @@ export function assess(seen: ZabbixSeen | undefined, nowMs: number, since: numbe
   // Who could not ask does not know whether it is silent.
   if (seen.server_seen_at !== undefined && seen.failure === undefined) {
     const lifeMs = seen.server_seen_at * 1000;
-    // Good word is repeated every 30 s only: until it is due, its age is not the server's silence.
-    if (judgedMs - lifeMs - Math.min(sinceWord, WORD_DUE_MS) > SILENT_MS) {
+    // As of the last word: what has not been said since is the poller's silence. A server that falls silent is told at once.
+    if (seen.at_ms - lifeMs > SILENT_MS) {
       wrong.push({ word: "SILENT", shown: `Zabbix silent for ${ago(lifeMs)}.`, spoken: `Zabbix is silent since ${clock(lifeMs)}.` });
     }
   }

@@ -66,6 +66,12 @@ async function poller(status) {
   await call("token.update", { tokenid, status });
 }
 
+/** Webhook and poller may see no host group any more; `show` gives them back. */
+async function blind() {
+  const [{ usrgrpid }] = await call("usergroup.get", { filter: { name: "Signalbox" }, output: ["usrgrpid"] });
+  await call("usergroup.update", { usrgrpid, [since(6, 2) ? "hostgroup_rights" : "rights"]: [] });
+}
+
 /** Processes of our own zabbix_server. */
 function servers() {
   return readdirSync("/proc").filter((pid) => {
@@ -189,6 +195,7 @@ try {
     ["an answer of 50 MB", () => front.be("large"), /too_large/, () => front.be("honest")],
     ["a proxy that cannot reach it", () => front.be("bad gateway"), /http_status/, () => front.be("honest")],
     ["a revoked token", () => poller(1), /token_refused/, () => poller(0)],
+    ["rights on all host groups taken away", blind, /nothing_visible/, show],
   ]) {
     await step(name, begin, async () => { await banner.filter({ hasText: said }).waitFor({ timeout: 60_000 }); await still(); });
     await step("honest again", end, async () => { await banner.waitFor({ state: "hidden", timeout: 90_000 }); await still(); });

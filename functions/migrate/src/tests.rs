@@ -107,7 +107,10 @@ async fn an_answer_that_is_not_taken_is_sent_again() {
 #[tokio::test]
 async fn a_plain_invocation_migrates_too() {
     let (_test, state) = empty().await;
-    assert_eq!(handle(&state, json!({})).await.unwrap()["applied"], json!(["V1__status", "V2__availability", "V3__no_jit"]));
+    assert_eq!(
+        handle(&state, json!({})).await.unwrap()["applied"],
+        json!(["V1__status", "V2__availability", "V3__no_jit"])
+    );
     assert_eq!(handle(&state, json!({})).await.unwrap()["applied"], json!([]));
     let broken = State::new(Err(ConfigError::Missing("DATABASE_HOST").into()));
     assert!(handle(&broken, json!({})).await.is_err());

@@ -33,6 +33,9 @@ const ENDING: Duration = Duration::from_secs(3);
 /// A poller that was killed keeps others from polling so long.
 const LEASE_MS: i64 = 60_000;
 
+/// How often one that may not poll asks whether it may.
+const LEASE_RETRY: Duration = Duration::from_secs(5);
+
 /// What the function keeps between events.
 #[derive(Debug)]
 pub struct State {
@@ -88,7 +91,12 @@ pub async fn handle(state: &State, _: Tick) -> anyhow::Result<()> {
     let mut minute = Minute::default();
     let mut failures = 0_u32;
     let mut outcome = Ok(());
-    while lease(state).await? {
+    while Instant::now() < until {
+        if !lease(state).await? {
+            // it may have been killed: then its lease ends within the minute
+            sleep_until(Instant::now() + LEASE_RETRY).await;
+            continue;
+        }
         let began = Instant::now();
         let polled = timeout_at(until + ENDING, poll(state, &mut minute)).await;
         (outcome, failures) = match polled.unwrap_or(Ok(Outcome::Failed)) {

@@ -82,6 +82,11 @@ pub(crate) async fn poll(state: &State, minute: &mut Minute, at_ms: i64) -> Resu
 
     let mut messages = differences(&snapshot, &known, now_ms());
     messages.retain(|message| !minute.told.contains(&message.id));
+    // empty lists look like a Zabbix in which all has gone
+    let has_gone = messages.iter().any(|message| message.observed.as_ref().is_some_and(|observed| observed.gone));
+    if has_gone || (next == 0 && cursor.is_some_and(|cursor| cursor > 0)) {
+        session.sees_a_host().await?;
+    }
     state.bus.put_all(&messages).await.context("tell the differences")?;
     if !messages.is_empty() {
         metrics::counter!("Told").increment(messages.len() as u64);
@@ -203,6 +208,9 @@ async fn tell_hosts(state: &State, session: &Session<'_>, at_ms: i64) -> Result<
         }
         hosts => hosts?,
     };
+    if hosts.is_empty() && !known.is_empty() {
+        return Err(ApiError::NothingVisible.into());
+    }
     let known = known
         .into_iter()
         .map(|(id, KnownHost { host, groups, state })| (id, HostChanged { at_ms, host, groups, state }));

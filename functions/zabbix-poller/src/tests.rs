@@ -189,11 +189,16 @@ async fn a_poll_that_comes_to_nothing_says_why_and_leaves_the_last_good_state() 
     .await;
     let good = tables.status.zabbix_seen().await.unwrap().unwrap();
     let open = tables.status.open_problems().await.unwrap();
-    let failures: [(&str, Answer); 4] = [
+    let failures: [(&str, Answer); 5] = [
         ("not_json", |_| http("200 OK", "<html><title>Sign in</title>")),
         ("token_refused", |asked| match asked.method() {
             "apiinfo.version" => result(asked, &json!("7.0.22")),
             _ => replay(asked, "v7.0", "error-bad-token"),
+        }),
+        // the rights of the token's user were taken away, which is no error to Zabbix
+        ("nothing_visible", |asked| match asked.method() {
+            "problem.get" | "event.get" | "host.get" | "trigger.get" | "item.get" => result(asked, &json!([])),
+            _ => zabbix(asked, &[]),
         }),
         ("half_an_answer", |_| http("200 OK", r#"{"jsonrpc":"2.0","#)),
         // in the middle of the poll
@@ -277,6 +282,17 @@ async fn while_another_polls_this_one_does_not() {
     handle(&state, serde_json::from_str(MINUTE).unwrap()).await.unwrap();
     assert!(bus.of::<ZabbixSeen>().is_empty());
     assert!(!tables.status.lease_poll("this", now_ms(), now_ms() + 1).await.unwrap(), "the other's is left alone");
+}
+
+/// Would fail if who finds another at work left the rest of the minute to nobody.
+#[tokio::test(start_paused = true)]
+async fn the_lease_of_one_that_was_killed_is_waited_for() {
+    let tables = Tables::in_process().await;
+    assert!(tables.status.lease_poll("killed", now_ms(), now_ms() + 10).await.unwrap());
+    let bus = Recording::default();
+    let state = state(&tables, "http://127.0.0.1:9/", bus.clone());
+    handle(&state, serde_json::from_str(MINUTE).unwrap()).await.unwrap();
+    assert!(!bus.of::<ZabbixSeen>().is_empty());
 }
 
 #[test]

@@ -85,7 +85,7 @@ impl StatusTable {
     pub async fn note_zabbix_seen(&self, seen: &ZabbixSeen) -> anyhow::Result<bool> {
         let known = self.seen_item().await?.unwrap_or_default();
         let code = seen.failure.as_ref().map_or("", |failure| failure.code.as_str());
-        let condition = format!("{code},{}", seen.is_silent());
+        let condition = format!("{code},{},{}", seen.is_silent(), seen.is_clock_off());
         let (told, told_ms) = (find_text(&known, "told"), find_number::<i64>(&known, "told_ms")?.unwrap_or(0));
         // the same again: it may be of one that died before it told
         let due = told_ms == seen.at_ms || seen.at_ms - told_ms >= TOLD_AGAIN_MS;
@@ -167,6 +167,10 @@ mod tests {
         assert!(!status.note_zabbix_seen(&seen(1)).await.unwrap());
         assert!(status.note_zabbix_seen(&seen(2)).await.unwrap(), "a repetition may be what was not published yet");
         assert_eq!(status.snapshot(SnapshotScope::All, None, 0).await.unwrap().unwrap().zabbix, Some(seen(2)));
+        // what changes is told at once, and what does not, later
+        assert!(!status.note_zabbix_seen(&seen(3)).await.unwrap());
+        let off = ZabbixSeen { ahead_ms: Some(-600_000), ..seen(4) };
+        assert!(status.note_zabbix_seen(&off).await.unwrap());
         assert_eq!(status.event_cursor().await.unwrap(), None);
         status.set_event_cursor(7).await.unwrap();
         assert_eq!(status.event_cursor().await.unwrap(), Some(7));

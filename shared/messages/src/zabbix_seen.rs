@@ -37,6 +37,14 @@ impl ZabbixSeen {
     /// Seconds without a sign of life from the server that are an alarm: it gives one every 5 s (Zabbix notes, 4).
     pub const SILENT_AFTER_S: i64 = 30;
 
+    /// Milliseconds between the clocks that are worth a word.
+    pub const CLOCK_OFF_MS: i64 = 60_000;
+
+    /// Whether the frontend's clock is another than the poller's.
+    pub fn is_clock_off(&self) -> bool {
+        self.ahead_ms.is_some_and(|ahead| ahead.abs() > Self::CLOCK_OFF_MS)
+    }
+
     /// Whether the server itself is silent, though its frontend may answer.
     pub fn is_silent(&self) -> bool {
         self.server_seen_at.is_some_and(|seen| self.at_ms.div_euclid(1_000) - seen > Self::SILENT_AFTER_S)

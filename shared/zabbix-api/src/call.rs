@@ -222,6 +222,15 @@ impl<'a> Session<'a> {
         Ok(hosts)
     }
 
+    /// `host.get`: whether the token's user may see any.
+    ///
+    /// # Errors
+    /// [`ApiError::NothingVisible`] if it may not.
+    pub async fn sees_a_host(&self) -> Result<(), ApiError> {
+        let hosts: Vec<HostId> = self.get("host.get", json!({ "output": ["hostid"], "limit": 1 })).await?;
+        if hosts.is_empty() { Err(ApiError::NothingVisible) } else { Ok(()) }
+    }
+
     /// `hanode.get`: the server's nodes, one also without a cluster. Super admins alone may call it.
     pub async fn ha_nodes(&self) -> Result<Vec<HaNode>, ApiError> {
         self.get("hanode.get", json!({ "output": "extend" })).await

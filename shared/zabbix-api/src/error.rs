@@ -63,6 +63,9 @@ pub enum ApiError {
         /// Zabbix's words.
         reason: String,
     },
+    /// No host at all. Whoever may see nothing is answered with empty lists, as if all were well.
+    #[error("the token's user sees no host: have its rights on the host groups been taken away?")]
+    NothingVisible,
     /// JSON, but not what the method answers.
     #[error("the answer to {method} is not one of Zabbix's: {reason}")]
     Unexpected {
@@ -86,6 +89,7 @@ impl ApiError {
             Self::NotPermitted { .. } => "not_permitted",
             Self::ParameterRefused { .. } => "parameter_refused",
             Self::Refused { .. } => "refused",
+            Self::NothingVisible => "nothing_visible",
             Self::Unexpected { .. } => "unexpected_answer",
         }
     }

@@ -126,10 +126,21 @@ impl Snapshot {
         ids.into_iter().filter(|id| !self.events.contains_key(*id)).cloned().collect()
     }
 
-    /// Ids of the triggers of all problems of the snapshot.
+    /// Ids of the triggers of all problems of the snapshot, those too that are not listed though nothing has ended them.
     pub fn trigger_ids(&self) -> Vec<String> {
-        let ids: BTreeSet<&String> = self.open.values().chain(self.ended()).map(|event| &event.objectid).collect();
+        let problems = self.events.values().filter(|event| event.value);
+        let ids: BTreeSet<&String> = self.open.values().chain(problems).map(|event| &event.objectid).collect();
         ids.into_iter().cloned().collect()
+    }
+
+    /// Whether a problem that is not listed, and that nothing has ended, is gone. Its event stays for a while when its trigger is
+    /// deleted; with a trigger that is there the list was wrong. Without an event it has been deleted, or the poller's user may
+    /// not see it: a connector streams such ones too, so what nobody but a connector told of is not gone for that.
+    fn has_lost(&self, known: &Known) -> bool {
+        match self.events.get(&known.view.event_id) {
+            Some(event) => !self.triggers.contains_key(&event.objectid),
+            None => known.was_seen(),
+        }
     }
 
     /// Problems that are over. One without a recovery that is not listed either began after the list was made.
@@ -144,8 +155,7 @@ impl Snapshot {
 ///
 /// `known` has what is known of the problems of the snapshot and of all that are open; `now_ms` is the messages'
 /// `accepted_at_ms`. What has ended for certain is left alone. A problem whose trigger is not to be seen is gone, and
-/// one of which nothing is known is then not told at all. A connector streams also what the poller's user may not see: what
-/// nobody but a connector told of is not gone because it is not listed.
+/// one of which nothing is known is then not told at all.
 pub fn differences(snapshot: &Snapshot, known: &BTreeMap<String, Known>, now_ms: i64) -> Vec<StatusChanged> {
     let mut messages = Vec::new();
     let ended: BTreeMap<&String, &Event> = snapshot.ended().map(|event| (&event.eventid, event)).collect();
@@ -155,8 +165,8 @@ pub fn differences(snapshot: &Snapshot, known: &BTreeMap<String, Known>, now_ms:
             messages.extend(Story::new(snapshot, event, known, now_ms).told());
         }
     }
-    for (id, known) in known.iter().filter(|(_, known)| known.is_open() && known.was_seen()) {
-        if !snapshot.open.contains_key(id) && !ended.contains_key(id) {
+    for (id, known) in known.iter().filter(|(_, known)| known.is_open()) {
+        if !snapshot.open.contains_key(id) && !ended.contains_key(id) && snapshot.has_lost(known) {
             messages.push(gone(known, snapshot.at_ms, now_ms));
         }
     }
@@ -411,7 +421,11 @@ impl<'a> Story<'a> {
             groups,
             tags: within(tags.into_iter().collect(), MAX_TAG_BYTES),
             trigger_id: Some(event.objectid.clone()),
-            url: self.trigger.and_then(|trigger| meaningful(&trigger.url)).filter(|url| is_web(url)),
+            // `trigger.get` does not expand its macros; a webhook's is expanded
+            url: self
+                .trigger
+                .and_then(|trigger| meaningful(&trigger.url))
+                .filter(|url| is_web(url) && !url.contains('{')),
         }
     }
 
