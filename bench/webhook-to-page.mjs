@@ -152,10 +152,9 @@ async function open() {
         super(...parameters);
         this.addEventListener("message", ({ data }) => {
           for (const line of String(data).split("\n")) {
-            const publication = JSON.parse(line)?.push?.pub?.data;
-            const id = publication?.problem?.event_id;
-            if (id && !window.benchFrames.has(id)) {
-              window.benchFrames.set(id, { at: Date.now(), acceptedAt: publication.accepted_at_ms });
+            for (const { problem, accepted_at_ms } of JSON.parse(line)?.push?.pub?.data?.changes ?? []) {
+              const id = problem.event_id;
+              if (!window.benchFrames.has(id)) window.benchFrames.set(id, { at: Date.now(), acceptedAt: accepted_at_ms });
             }
           }
         });
