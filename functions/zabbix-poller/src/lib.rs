@@ -146,11 +146,8 @@ async fn poll(state: &State, minute: &mut Minute) -> anyhow::Result<Outcome> {
             let code = error.code();
             metrics::counter!("PollsFailed", "reason" => code).increment(1);
             warn!(code, "Zabbix: {error}");
-            let last = match minute.last_good.clone() {
-                Some(last) => Some(last),
-                // another minute's; without it the failure alone is told
-                None => state.status.zabbix_seen().await.unwrap_or_default(),
-            };
+            // without it the failure alone is told
+            let last = poll::last_seen(state, minute).await.unwrap_or_default();
             let failure = PollFailure { code: code.to_owned(), message: error.to_string() };
             let seen = ZabbixSeen { at_ms, failure: Some(failure), ..last.unwrap_or_default() };
             (seen, Outcome::Failed)

@@ -47,6 +47,14 @@ pub(crate) enum Failure {
     Ours(#[from] anyhow::Error),
 }
 
+/// What was last found: by this minute's last good poll, else by another minute's last one.
+pub(crate) async fn last_seen(state: &State, minute: &Minute) -> anyhow::Result<Option<ZabbixSeen>> {
+    match &minute.last_good {
+        Some(last) => Ok(Some(last.clone())),
+        None => state.status.zabbix_seen().await,
+    }
+}
+
 /// One poll: asks, compares, tells. The cursor goes on when all is on the bus.
 pub(crate) async fn poll(state: &State, minute: &mut Minute, at_ms: i64) -> Result<ZabbixSeen, Failure> {
     // before Zabbix is asked: what is known has to be the older of the two
@@ -54,10 +62,7 @@ pub(crate) async fn poll(state: &State, minute: &mut Minute, at_ms: i64) -> Resu
     let cursor = state.status.event_cursor().await?;
     let session = state.zabbix.session().await?;
     let sign = server_sign(&session).await?;
-    let before = match minute.last_good.clone() {
-        Some(before) => Some(before),
-        None => state.status.zabbix_seen().await?,
-    };
+    let before = last_seen(state, minute).await?;
 
     let mut snapshot = Snapshot { at_ms, ..Snapshot::default() };
     // the events first, if there is no cursor yet: what begins and ends after them is found by the next poll
