@@ -2,7 +2,8 @@
 //!
 //! As a CloudFormation custom resource (`Custom::Migrations`): Create and Update migrate to the newest version, Delete leaves the data
 //! alone; the answer goes to the request's `ResponseURL`, whatever happens. Any other event, the schedule's or `{}`, does the
-//! same and is answered with `{"applied": ["V1__status"], "made": ["2026-12"], "dropped": [], "derived": 0, "forgotten": 0}`.
+//! same and is answered with `{"applied": ["V1__status"], "made": ["2026-12"], "dropped": [], "derived": 0, "forgotten": 0,
+//! "summed": 0}`.
 //!
 //! Months are made ahead and dropped behind here and not in `recorder`, because this login is the one that may make tables.
 
@@ -88,8 +89,11 @@ pub async fn handle(state: &State, event: Value) -> anyhow::Result<Value> {
     if event.get("RequestType").is_none() {
         let applied = migrate(state).await?;
         let Upkeep { made, dropped, derived, forgotten } = look_after(state).await?;
+        let summed = database(state)?.sum_up(now(), state.keep_months).await?;
+        info!(summed, "Summed up {summed} days");
         return Ok(json!({
             "applied": applied, "made": made, "dropped": dropped, "derived": derived, "forgotten": forgotten,
+            "summed": summed,
         }));
     }
     let request: Request = serde_json::from_value(event).context("not a request of CloudFormation")?;
@@ -136,9 +140,14 @@ async fn migrate(state: &State) -> anyhow::Result<Vec<String>> {
 }
 
 async fn look_after(state: &State) -> anyhow::Result<Upkeep> {
-    let upkeep = database(state)?.keep_months(now_ms().div_euclid(1_000), state.keep_months).await?;
+    let upkeep = database(state)?.keep_months(now(), state.keep_months).await?;
     info!(?upkeep, "Made {} months, dropped {}", upkeep.made.len(), upkeep.dropped.len());
     Ok(upkeep)
+}
+
+/// Unix seconds.
+fn now() -> i64 {
+    now_ms().div_euclid(1_000)
 }
 
 fn database(state: &State) -> anyhow::Result<&Database> {

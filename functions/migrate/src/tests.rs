@@ -56,7 +56,7 @@ async fn empty() -> (TestDatabase, State) {
 #[tokio::test]
 async fn a_deploy_migrates_and_the_next_one_finds_nothing_to_do() {
     let (test, state) = empty().await;
-    for (event, applied) in [(CREATE, "V1__status, V2__availability, V3__no_jit"), (UPDATE, "")] {
+    for (event, applied) in [(CREATE, "V1__status, V2__availability, V3__no_jit, V4__rollup"), (UPDATE, "")] {
         let (event, listener) = request(event).await;
         let (answer, told) = tokio::join!(handle(&state, event.clone()), told(listener, &["200 OK"]));
         assert_eq!(answer.unwrap()["status"], "SUCCESS");
@@ -109,7 +109,7 @@ async fn a_plain_invocation_migrates_too() {
     let (_test, state) = empty().await;
     assert_eq!(
         handle(&state, json!({})).await.unwrap()["applied"],
-        json!(["V1__status", "V2__availability", "V3__no_jit"])
+        json!(["V1__status", "V2__availability", "V3__no_jit", "V4__rollup"])
     );
     assert_eq!(handle(&state, json!({})).await.unwrap()["applied"], json!([]));
     let broken = State::new(Err(ConfigError::Missing("DATABASE_HOST").into()));

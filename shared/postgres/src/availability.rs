@@ -1,5 +1,7 @@
 //! Availability, times to respond and timelines, from what `record` derives ([`Course`](signalbox_zabbix::Course)).
 
+use std::collections::BTreeMap;
+
 use base64::{Engine as _, prelude::BASE64_URL_SAFE_NO_PAD};
 use serde::{Deserialize, Serialize};
 use signalbox_zabbix::{Problem, ProblemView};
@@ -11,8 +13,13 @@ use tokio_postgres::{
 use crate::{
     CursorError, Database, Error, MAX_PAGE,
     database::Work,
+    durations::DurationCounts,
+    rollup::{ALL, DAY, GROUPS, HOSTS, Parts, Sums, parts, series_of_tag},
     status::{TIMES, severity},
 };
+
+/// Percentiles of windows that are longer come from histograms.
+const EXACT: i64 = 8 * DAY;
 
 /// What seconds are counted for.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -74,16 +81,17 @@ pub struct Response {
     pub recover: Durations,
 }
 
-/// Figures of a number of durations, seconds; absent where there are none.
+/// Figures of a number of durations, seconds; absent where there are none. In windows of more than 8 days median and p90 are
+/// within 1 % (of hosts they are exact in any).
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
 pub struct Durations {
     /// How many there are.
     pub count: i64,
     /// Arithmetic mean.
     pub mean_seconds: Option<f64>,
-    /// Half of them took no longer; interpolated between two.
+    /// Half of them took no longer; interpolated between two where exact.
     pub median_seconds: Option<f64>,
-    /// Nine of ten took no longer; interpolated between two.
+    /// Nine of ten took no longer; interpolated between two where exact.
     pub p90_seconds: Option<f64>,
 }
 
@@ -176,7 +184,7 @@ impl Database {
     }
 
     /// One page of how fast the problems that were opened in the window were taken and ended, by key; without `by` one row for
-    /// all. A problem is as severe as it ever was.
+    /// all. Everything that ever had a problem is there. A problem is as severe as it ever was.
     ///
     /// # Errors
     /// [`Error::Unavailable`] when the database cannot be asked now.
@@ -223,9 +231,11 @@ fn subjects(by: Option<&By>) -> &'static str {
             "SELECT id, ''::text AS key FROM problem_subjects
              WHERE ($1::text IS NULL OR host = $1) AND ($2::text IS NULL OR groups @> ARRAY[$2]) AND $3::text IS NULL"
         }
+        // a host's seconds are its own, also those in which it was not in the group
         Some(By::Host) => {
             "SELECT id, host AS key FROM problem_subjects
-             WHERE host <> '' AND ($1::text IS NULL OR host = $1) AND ($2::text IS NULL OR groups @> ARRAY[$2])
+             WHERE host <> '' AND ($1::text IS NULL OR host = $1)
+               AND ($2::text IS NULL OR host IN (SELECT host FROM problem_subjects WHERE groups @> ARRAY[$2]))
                AND $3::text IS NULL"
         }
         Some(By::Group) => {
@@ -248,39 +258,77 @@ fn tag(by: Option<&By>) -> Option<&str> {
     }
 }
 
-/// Of each key's intervals, in the order of their begin, what no earlier one covers is added up.
+/// The series of sums that tells of what is asked for; none where what is asked for is a part of each sum. Then it is little (of one
+/// host), or counted as it is.
+fn summed_series(scope: &Scope, by: Option<&By>) -> Option<String> {
+    match by {
+        Some(By::Host) => Some(HOSTS.to_owned()),
+        _ if scope.host.is_some() => None,
+        None => Some(if scope.group.is_some() { GROUPS } else { ALL }.to_owned()),
+        Some(By::Group) => Some(GROUPS.to_owned()),
+        Some(By::Tag(tag)) => scope.group.is_none().then(|| series_of_tag(tag)),
+    }
+}
+
+/// Only problems of some hosts are asked for, and no sums of theirs are there: an index by subject finds them.
+fn of_some(scope: &Scope, by: Option<&By>) -> bool {
+    scope.host.is_some() || (scope.group.is_some() && summed_series(scope, by).is_none())
+}
+
+/// Sums of days that are over, and of the rest of the window: of each key's intervals, in the order of their begin, what no earlier
+/// one covers.
 ///
 /// A window meets the short intervals that begin in it or within a day before, and the long ones that end after its begin: two
-/// indexes, each with all that is asked of an interval. Keys are numbered and the windows of all of them laid one behind the other,
-/// 2³⁹ s apart (more than [`TIMES`] spans): one number is sorted in place of a text and a number, and no interval covers any of another key.
-pub(crate) fn availability_statement(by: &By) -> String {
+/// indexes, each with all that is asked of an interval. The short ones of some hosts an index by subject finds. Keys are numbered and
+/// the times of all of them laid one behind the other, 2³⁹ s apart (more than [`TIMES`] spans): one number is sorted in place of a
+/// text and a number, and no interval covers any of another key.
+pub(crate) fn availability_statement(scope: &Scope, by: &By, planned: Planned) -> String {
+    let of_subjects = if of_some(scope, Some(by)) { "subject = ANY (ARRAY(SELECT id FROM subjects)) AND" } else { "" };
+    let seconds = match planned {
+        Planned::Exclude => format!("unplanned_{}", scope.severity.min(5)),
+        Planned::Include => format!("down_{}", scope.severity.min(5)),
+    };
     format!(
         "
 WITH subjects AS MATERIALIZED ({subjects}),
      keys AS MATERIALIZED (SELECT key, row_number() OVER () AS number FROM (SELECT DISTINCT key FROM subjects) AS keys),
      numbered AS MATERIALIZED (SELECT id, number << 39 AS place FROM subjects JOIN keys USING (key)),
-     met AS (
-         SELECT subject, began, ended, maintenance, suppressed, unmonitored FROM problem_intervals
-         WHERE ended <= began + 86400 AND severity = ANY ($4) AND began > $5 - 86400 AND began < $6 AND ended > $5
-         UNION ALL
-         SELECT subject, began, ended, maintenance, suppressed, unmonitored FROM problem_intervals
-         WHERE ended > began + 86400 AND severity = ANY ($4) AND ended > $5 AND began < $6
-     ),
      within AS (
-         SELECT place + greatest(began - $5, 0) AS began, place + least(ended, $6) - $5 AS ended
-         FROM met JOIN numbered ON numbered.id = met.subject
+         SELECT place + greatest(began, s.begins) AS began, place + least(ended, s.ends) AS ended
+         FROM unnest($5::bigint[], $6::bigint[]) AS s (begins, ends) CROSS JOIN LATERAL (
+                  SELECT subject, began, ended, maintenance, suppressed, unmonitored FROM problem_intervals
+                  WHERE {of_subjects} ended <= began + 86400 AND severity = ANY ($4)
+                    AND began > s.begins - 86400 AND began < s.ends AND ended > s.begins
+                  UNION ALL
+                  SELECT subject, began, ended, maintenance, suppressed, unmonitored FROM problem_intervals
+                  WHERE ended > began + 86400 AND severity = ANY ($4) AND ended > s.begins AND began < s.ends
+              ) AS met
+         JOIN numbered ON numbered.id = met.subject
          WHERE NOT unmonitored AND ($7 OR NOT (maintenance OR suppressed))
      ),
      ordered AS (
          SELECT began, ended, max(ended) OVER (ORDER BY began ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) AS covered
          FROM within
      ),
-     down AS (
+     counted AS (
          SELECT began >> 39 AS number, sum(greatest(0, ended - greatest(began, covered)))::bigint AS seconds
          FROM ordered GROUP BY 1
+     ),
+     sums AS (
+         SELECT key AS id, sum(seconds)::bigint AS seconds
+         FROM (SELECT key, {seconds} AS seconds FROM rollup_down WHERE span = 32 AND day = ANY ($11::integer[]) AND series = $13
+               UNION ALL
+               SELECT key, {seconds} FROM rollup_down WHERE span = 1 AND day = ANY ($12::integer[]) AND series = $13) AS spans
+         WHERE seconds > 0
+         GROUP BY key
+     ),
+     summed AS (SELECT k.key, s.seconds FROM sums AS s JOIN rollup_keys AS k ON k.id = s.id WHERE k.series = $13),
+     down AS (
+         SELECT key, coalesce(counted.seconds, 0) + coalesce(summed.seconds, 0) AS seconds
+         FROM keys LEFT JOIN counted USING (number) LEFT JOIN summed USING (key)
      )
-SELECT key, coalesce(seconds, 0) FROM keys LEFT JOIN down USING (number)
-WHERE $8::bigint IS NULL OR coalesce(seconds, 0) < $8 OR (coalesce(seconds, 0) = $8 AND key > $9)
+SELECT key, seconds FROM down
+WHERE $8::bigint IS NULL OR seconds < $8 OR (seconds = $8 AND key > $9)
 ORDER BY 2 DESC, 1
 LIMIT $10",
         subjects = subjects(Some(by))
@@ -302,19 +350,28 @@ impl Work for AvailabilityOf<'_> {
         let Scope { from, to, host, group, .. } = self.scope;
         let page = Page::of(self.cursor, self.limit);
         let include = self.planned == Planned::Include;
-        let parameters: [(&(dyn ToSql + Sync), Type); 10] = [
+        let series = summed_series(self.scope, Some(self.by));
+        let parts = match series {
+            Some(_) => parts(client, Sums::Down, *from, *to).await?,
+            None => Parts::counted(*from, *to),
+        };
+        let parameters: [(&(dyn ToSql + Sync), Type); 13] = [
             (host, Type::TEXT),
             (group, Type::TEXT),
             (&tag(Some(self.by)), Type::TEXT),
             (&self.scope.severities(), Type::INT2_ARRAY),
-            (from, Type::INT8),
-            (to, Type::INT8),
+            (&parts.from, Type::INT8_ARRAY),
+            (&parts.to, Type::INT8_ARRAY),
             (&include, Type::BOOL),
             (&page.number, Type::INT8),
             (&page.text, Type::TEXT),
             (&page.rows, Type::INT8),
+            (&parts.long, Type::INT4_ARRAY),
+            (&parts.days, Type::INT4_ARRAY),
+            (&series, Type::TEXT),
         ];
-        let rows = client.query_typed(&availability_statement(self.by), &parameters).await?;
+        let statement = availability_statement(self.scope, self.by, self.planned);
+        let rows = client.query_typed(&statement, &parameters).await?;
         let window = to.saturating_sub(*from).max(1);
         page.of_rows(&rows, *to, |row| {
             let down_seconds: i64 = row.try_get(1)?;
@@ -326,23 +383,66 @@ impl Work for AvailabilityOf<'_> {
     }
 }
 
-pub(crate) fn response_statement(by: Option<&By>) -> String {
+/// The keys of one page, and what is counted for each.
+fn page_of_keys(by: Option<&By>) -> String {
     format!(
-        "
-WITH subjects AS MATERIALIZED ({subjects}),
-     taken AS (
-         SELECT key, (acknowledged - opened)::double precision AS acknowledge, (recovered - opened)::double precision AS recover
-         FROM problem_times JOIN subjects ON subjects.id = subject
-         WHERE severity = ANY ($4) AND opened >= $5 AND opened < $6 AND ($7::text IS NULL OR key > $7)
-     )
-SELECT key, count(*),
-       count(acknowledge), avg(acknowledge), percentile_cont(ARRAY[0.5, 0.9]::double precision[]) WITHIN GROUP (ORDER BY acknowledge),
-       count(recover), avg(recover), percentile_cont(ARRAY[0.5, 0.9]::double precision[]) WITHIN GROUP (ORDER BY recover)
-FROM taken GROUP BY key ORDER BY key
-LIMIT $8",
+        "WITH all_subjects AS MATERIALIZED ({subjects}),
+     page AS MATERIALIZED (
+         SELECT DISTINCT key FROM all_subjects WHERE $4::text IS NULL OR key > $4 ORDER BY key LIMIT $5),
+     subjects AS MATERIALIZED (SELECT id, key FROM all_subjects JOIN page USING (key))",
         subjects = subjects(by)
     )
 }
+
+/// Of a page of hosts an index by what is counted finds the problems, of all others the one by time.
+pub(crate) fn response_statement(scope: &Scope, by: Option<&By>) -> String {
+    let few = if of_some(scope, by) || by == Some(&By::Host) { "subject = ANY (ARRAY(SELECT id FROM subjects)) AND" } else { "" };
+    format!(
+        "
+{page},
+     taken AS (
+         SELECT key, (acknowledged - opened)::double precision AS acknowledge, (recovered - opened)::double precision AS recover
+         FROM problem_times JOIN subjects ON subjects.id = subject
+         WHERE {few} severity = ANY ($6) AND opened >= $7 AND opened < $8
+     ),
+     figures AS (
+         SELECT key, count(*) AS problems,
+                count(acknowledge) AS acknowledged, avg(acknowledge) AS acknowledge,
+                percentile_cont(ARRAY[0.5, 0.9]::double precision[]) WITHIN GROUP (ORDER BY acknowledge) AS acknowledge_percentiles,
+                count(recover) AS recovered, avg(recover) AS recover,
+                percentile_cont(ARRAY[0.5, 0.9]::double precision[]) WITHIN GROUP (ORDER BY recover) AS recover_percentiles
+         FROM taken GROUP BY key
+     )
+SELECT key, coalesce(problems, 0), coalesce(acknowledged, 0), acknowledge, acknowledge_percentiles,
+       coalesce(recovered, 0), recover, recover_percentiles
+FROM page LEFT JOIN figures USING (key) ORDER BY key",
+        page = page_of_keys(by)
+    )
+}
+
+/// What is not summed up, problem by problem.
+pub(crate) fn response_counted_statement(by: Option<&By>) -> String {
+    format!(
+        "
+{page}
+SELECT key, acknowledged - opened, recovered - opened, true
+FROM unnest($7::bigint[], $8::bigint[]) AS s (begins, ends)
+     JOIN problem_times ON severity = ANY ($6) AND opened >= begins AND opened < ends
+     JOIN subjects ON subjects.id = subject
+UNION ALL
+SELECT key, NULL, NULL, false FROM page",
+        page = page_of_keys(by)
+    )
+}
+
+/// Histograms of the keys `$4`.
+pub(crate) const RESPONSE_SUMMED: &str = "
+SELECT k.key, problems, acknowledge_sum, acknowledge_seconds, acknowledge_counts, recover_sum, recover_seconds, recover_counts
+FROM (SELECT * FROM rollup_times WHERE span = 32 AND day = ANY ($1) AND series = $3 AND severity = $5
+      UNION ALL
+      SELECT * FROM rollup_times WHERE span = 1 AND day = ANY ($2) AND series = $3 AND severity = $5) AS t
+     JOIN rollup_keys AS k ON k.id = t.key
+WHERE k.series = $3 AND k.key = ANY ($4)";
 
 struct ResponseOf<'a> {
     scope: &'a Scope,
@@ -357,17 +457,20 @@ impl Work for ResponseOf<'_> {
     async fn on(&self, client: &mut Client) -> Result<Self::Output, Error> {
         let Scope { from, to, host, group, .. } = self.scope;
         let page = Page::of(self.cursor, self.limit);
+        if let Some(series) = summed_series(self.scope, self.by).filter(|series| series != HOSTS && to - from > EXACT) {
+            return self.summed(client, &page, &series).await;
+        }
         let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
             (host, Type::TEXT),
             (group, Type::TEXT),
             (&tag(self.by), Type::TEXT),
+            (&page.text, Type::TEXT),
+            (&page.rows, Type::INT8),
             (&self.scope.severities(), Type::INT2_ARRAY),
             (from, Type::INT8),
             (to, Type::INT8),
-            (&page.text, Type::TEXT),
-            (&page.rows, Type::INT8),
         ];
-        let rows = client.query_typed(&response_statement(self.by), &parameters).await?;
+        let rows = client.query_typed(&response_statement(self.scope, self.by), &parameters).await?;
         let mut answer = page.of_rows(&rows, *to, |row| {
             let key: String = row.try_get(0)?;
             let response = Response {
@@ -378,11 +481,90 @@ impl Work for ResponseOf<'_> {
             };
             Ok((0, key, response))
         })?;
+        self.all_if_none(&mut answer);
+        Ok(answer)
+    }
+}
+
+#[derive(Default)]
+struct Tally {
+    problems: i64,
+    acknowledge: DurationCounts,
+    recover: DurationCounts,
+}
+
+impl ResponseOf<'_> {
+    /// Of days that are over from their histograms, of the rest problem by problem.
+    async fn summed(&self, client: &Client, page: &Page<'_>, series: &str) -> Result<ReportPage<Response>, Error> {
+        let Scope { from, to, host, group, .. } = self.scope;
+        let parts = parts(client, Sums::Times, *from, *to).await?;
+        let severities = self.scope.severities();
+        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+            (host, Type::TEXT),
+            (group, Type::TEXT),
+            (&tag(self.by), Type::TEXT),
+            (&page.text, Type::TEXT),
+            (&page.rows, Type::INT8),
+            (&severities, Type::INT2_ARRAY),
+            (&parts.from, Type::INT8_ARRAY),
+            (&parts.to, Type::INT8_ARRAY),
+        ];
+        let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
+        for row in client.query_typed(&response_counted_statement(self.by), &parameters).await? {
+            let tally = tallies.entry(row.try_get(0)?).or_default();
+            let (acknowledge, recover): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
+            let counted: bool = row.try_get(3)?;
+            tally.problems += i64::from(counted);
+            acknowledge.into_iter().for_each(|seconds| tally.acknowledge.add(seconds));
+            recover.into_iter().for_each(|seconds| tally.recover.add(seconds));
+        }
+        // of all problems together the page has the empty key, the sums have it or the group
+        let whole = self.by.is_none().then(|| group.clone().unwrap_or_default());
+        let keys: Vec<&str> = match &whole {
+            Some(key) => vec![key],
+            None => tallies.keys().map(String::as_str).collect(),
+        };
+        let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+            (&parts.long, Type::INT4_ARRAY),
+            (&parts.days, Type::INT4_ARRAY),
+            (&series, Type::TEXT),
+            (&keys, Type::TEXT_ARRAY),
+            (&i16::from(self.scope.severity), Type::INT2),
+        ];
+        for row in client.query_typed(RESPONSE_SUMMED, &parameters).await? {
+            let key: &str = if whole.is_some() { "" } else { row.try_get(0)? };
+            let Some(tally) = tallies.get_mut(key) else { continue };
+            let problems: i64 = row.try_get(1)?;
+            tally.problems += problems;
+            for (counts, first) in [(&mut tally.acknowledge, 2), (&mut tally.recover, 5)] {
+                let (seconds, numbers): (Vec<i64>, Vec<i64>) = (row.try_get(first + 1)?, row.try_get(first + 2)?);
+                counts.add_parts(row.try_get(first)?, &seconds, &numbers);
+            }
+        }
+        let rows: Vec<Response> = tallies
+            .into_iter()
+            .map(|(key, tally)| Response {
+                key: self.by.map(|_| key),
+                problems: tally.problems,
+                acknowledge: tally.acknowledge.figures(),
+                recover: tally.recover.figures(),
+            })
+            .collect();
+        let more = rows.len() > page.limit;
+        let rows: Vec<Response> = rows.into_iter().take(page.limit).collect();
+        let last = rows.last().filter(|_| more).map(|row| row.key.clone().unwrap_or_default());
+        let mut answer =
+            ReportPage { rows, cursor: last.map(|text| ReportCursor { to: *to, number: 0, text }) };
+        self.all_if_none(&mut answer);
+        Ok(answer)
+    }
+
+    /// All problems together have their row also where there are none.
+    fn all_if_none(&self, answer: &mut ReportPage<Response>) {
         if self.by.is_none() && answer.rows.is_empty() {
             let none = || Durations { count: 0, mean_seconds: None, median_seconds: None, p90_seconds: None };
             answer.rows.push(Response { key: None, problems: 0, acknowledge: none(), recover: none() });
         }
-        Ok(answer)
     }
 }
 

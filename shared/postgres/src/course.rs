@@ -14,6 +14,7 @@ use crate::{
     Database, Error,
     database::Work,
     record::{LOCK_PROBLEMS, column},
+    rollup::{Touched, take_back},
 };
 
 /// The end of what has not ended.
@@ -27,6 +28,13 @@ const AT_ONCE: i64 = 500;
 struct Stored {
     times: Option<Times>,
     intervals: Vec<Interval>,
+}
+
+impl Interval {
+    /// All but when.
+    fn like(&self) -> (i16, bool, bool, bool, i64) {
+        (self.severity, self.maintenance, self.suppressed, self.unmonitored, self.subject)
+    }
 }
 
 #[derive(Debug, PartialEq, Eq)]
@@ -69,6 +77,26 @@ impl Stored {
             subject,
         };
         Self { times: Some(times), intervals: intervals.collect() }
+    }
+
+    /// Adds where `new` differs: seconds for the intervals, the openings for the times.
+    fn touch(&self, new: &Self, touched: &mut Touched) {
+        if self.times != new.times {
+            touched.times.extend([self, new].iter().filter_map(|of| of.times.as_ref()).map(|of| (of.opened, of.opened + 1)));
+        }
+        // up to the first that differs they are the same, and so they are from there on to where that begins
+        let same = self.intervals.iter().zip(&new.intervals).take_while(|(old, new)| old == new).count();
+        let of = |intervals: &[Interval]| intervals.get(same).map(|first| (first.began, first.like()));
+        let (old, told) = (of(&self.intervals), of(&new.intervals));
+        let from = match (old, told) {
+            // only its end differs
+            (Some(old), Some(told)) if old == told => self.intervals[same].ended.min(new.intervals[same].ended),
+            (Some((old, _)), Some((told, _))) => old.min(told),
+            (Some((began, _)), None) | (None, Some((began, _))) => began,
+            (None, None) => return,
+        };
+        let to = [self, new].iter().filter_map(|of| of.intervals.last()).map(|last| last.ended).max();
+        touched.down.extend(to.filter(|to| *to > from).map(|to| (from, to)));
     }
 }
 
@@ -128,13 +156,17 @@ pub(crate) async fn derive(transaction: &Transaction<'_>, event_ids: &[&str]) ->
     let stored = stored(transaction, event_ids).await?;
     let mut outdated: Vec<&str> = Vec::new();
     let mut changed: Vec<(&str, &Course, Stored)> = Vec::new();
+    let mut touched = Touched::default();
     for &event_id in event_ids {
         let course = courses.get(event_id);
         let told = course.map(Stored::of).unwrap_or_default();
         match stored.get(event_id) {
             Some(stored) if *stored == told => continue,
-            Some(_) => outdated.push(event_id),
-            None => {}
+            Some(stored) => {
+                stored.touch(&told, &mut touched);
+                outdated.push(event_id);
+            }
+            None => Stored::default().touch(&told, &mut touched),
         }
         if let Some(course) = course {
             changed.push((event_id, course, told));
@@ -146,7 +178,7 @@ pub(crate) async fn derive(transaction: &Transaction<'_>, event_ids: &[&str]) ->
     if !changed.is_empty() {
         insert(transaction, &changed).await?;
     }
-    Ok(())
+    take_back(transaction, &touched).await
 }
 
 async fn messages(

@@ -13,12 +13,14 @@ mod availability;
 mod config;
 mod course;
 mod database;
+mod durations;
 mod error;
 mod iam;
 mod migrations;
 #[cfg(all(test, feature = "testing"))]
 mod plans;
 mod record;
+mod rollup;
 mod status;
 #[cfg(feature = "testing")]
 pub mod testing;

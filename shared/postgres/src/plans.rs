@@ -15,7 +15,10 @@ use tokio_postgres::{
 
 use crate::{
     By, Config, Database, HistoryFilter, Planned, Scope,
-    availability::{TIMELINE, availability_statement, response_statement},
+    availability::{
+        RESPONSE_SUMMED, TIMELINE, availability_statement, response_counted_statement, response_statement,
+    },
+    rollup::{Sums, parts},
     status::HISTORY,
     testing::TestDatabase,
 };
@@ -131,8 +134,13 @@ async fn reading_the_record_never_reads_a_big_table_whole_and_is_fast_at_five_mi
     let started = Instant::now();
     fill(&look, large.unwrap_or(60_000)).await;
     eprintln!("filled in {:?}", started.elapsed());
-    plans(&look).await;
     let database = Database::new(Config::from_url(&test.pooled_url).unwrap());
+    let started = Instant::now();
+    let summed = database.sum_up(END + 2 * DAY, None).await.unwrap();
+    look.batch_execute("VACUUM (ANALYZE)").await.unwrap();
+    eprintln!("{summed} days summed up in {:?}", started.elapsed());
+    assert_eq!(summed, 390);
+    plans(&look).await;
     let slow = times(&database).await;
     assert!(large.is_none() || slow.is_empty(), "over 100 ms: {slow:?}");
 }
@@ -143,25 +151,58 @@ async fn plans(look: &Client) {
     let (from, to, severities, include, rows) = (END - 30 * DAY, END, vec![4_i16, 5], false, 101_i64);
     let (host, group, service) = (Some("host-7"), Some("Site/7"), Some("service"));
     let mut plans = Vec::new();
-    for (by, tag) in [(By::Host, none), (By::Group, none), (By::Tag("service".to_owned()), service)] {
-        let scope: [(&(dyn ToSql + Sync), Type); 6] = [
-            (&none, Type::TEXT),
-            (&none, Type::TEXT),
-            (&tag, Type::TEXT),
-            (&severities, Type::INT2_ARRAY),
-            (&from, Type::INT8),
-            (&to, Type::INT8),
-        ];
-        let availability: [(&(dyn ToSql + Sync), Type); 4] =
-            [(&include, Type::BOOL), (&no_number, Type::INT8), (&none, Type::TEXT), (&rows, Type::INT8)];
-        let parameters: Vec<_> = scope.iter().cloned().chain(availability).collect();
+    for (by, tag, series) in [
+        (By::Host, none, "host"),
+        (By::Group, none, "group"),
+        (By::Tag("service".to_owned()), service, "tag service"),
+    ] {
+        let subjects: [(&(dyn ToSql + Sync), Type); 3] = [(&none, Type::TEXT), (&none, Type::TEXT), (&tag, Type::TEXT)];
+        let page: [(&(dyn ToSql + Sync), Type); 3] =
+            [(&none, Type::TEXT), (&rows, Type::INT8), (&severities, Type::INT2_ARRAY)];
+        let scope = Scope { from, to, severity: 4, host: None, group: None };
+        let exactly: [(&(dyn ToSql + Sync), Type); 2] = [(&from, Type::INT8), (&to, Type::INT8)];
+        let response: Vec<_> = [&subjects[..], &page, &exactly].concat();
         plans.push((
-            format!("availability by {by:?}"),
-            explained(look, &availability_statement(&by), &parameters).await,
+            format!("response by {by:?}"),
+            explained(look, &response_statement(&scope, Some(&by)), &response).await,
         ));
-        let response: [(&(dyn ToSql + Sync), Type); 2] = [(&none, Type::TEXT), (&rows, Type::INT8)];
-        let parameters: Vec<_> = scope.iter().cloned().chain(response).collect();
-        plans.push((format!("response by {by:?}"), explained(look, &response_statement(Some(&by)), &parameters).await));
+        for days in [30, 365] {
+            // the edges of a window are parts of days
+            let parts = parts(look, Sums::Down, END - days * DAY + 60, END - 60).await.unwrap();
+            assert!(parts.days.len() > 20 && (days == 30 || parts.long.len() > 8) && parts.from.len() == 2, "{parts:?}");
+            let cut: [(&(dyn ToSql + Sync), Type); 2] =
+                [(&parts.from, Type::INT8_ARRAY), (&parts.to, Type::INT8_ARRAY)];
+            let rest: [(&(dyn ToSql + Sync), Type); 7] = [
+                (&include, Type::BOOL),
+                (&no_number, Type::INT8),
+                (&none, Type::TEXT),
+                (&rows, Type::INT8),
+                (&parts.long, Type::INT4_ARRAY),
+                (&parts.days, Type::INT4_ARRAY),
+                (&series, Type::TEXT),
+            ];
+            let parameters =
+                [&subjects[..], &[(&severities as &(dyn ToSql + Sync), Type::INT2_ARRAY)], &cut, &rest].concat();
+            let statement = availability_statement(&scope, &by, Planned::Exclude);
+            plans.push((format!("availability by {by:?}, {days} days"), explained(look, &statement, &parameters).await));
+            let parameters = [&subjects[..], &page, &cut].concat();
+            plans.push((
+                format!("response by {by:?}, counted, {days} days"),
+                explained(look, &response_counted_statement(Some(&by)), &parameters).await,
+            ));
+            let keys: Vec<String> = (0..50).map(|n| format!("Site/{n}")).collect();
+            let parameters: [(&(dyn ToSql + Sync), Type); 5] = [
+                (&parts.long, Type::INT4_ARRAY),
+                (&parts.days, Type::INT4_ARRAY),
+                (&series, Type::TEXT),
+                (&keys, Type::TEXT_ARRAY),
+                (&4_i16, Type::INT2),
+            ];
+            plans.push((
+                format!("response by {by:?}, summed up, {days} days"),
+                explained(look, RESPONSE_SUMMED, &parameters).await,
+            ));
+        }
     }
     let parameters: [(&(dyn ToSql + Sync), Type); 6] = [
         (&host, Type::TEXT),
@@ -188,7 +229,7 @@ async fn plans(look: &Client) {
         let mut found = Vec::new();
         read_whole(&plan, &mut found);
         // small by nature, and read whole on purpose
-        found.retain(|table| table != "problem_subjects");
+        found.retain(|table| !["problem_subjects", "rollup_keys"].contains(&table.as_str()));
         // so is a month without a row
         let mut big = Vec::new();
         for table in found {
@@ -220,17 +261,38 @@ async fn times(database: &Database) -> Vec<(String, Duration)> {
                 });
                 taken(
                     format!("availability by {by:?}, {days} days to day {}", (to - BEGIN) / DAY),
-                    days <= 30,
+                    true,
                     took.await,
                 );
                 let took = fastest(async || database.response(&scope, Some(&by), None, 100).await.unwrap());
-                taken(format!("response by {by:?}, {days} days to day {}", (to - BEGIN) / DAY), days <= 30, took.await);
+                taken(format!("response by {by:?}, {days} days to day {}", (to - BEGIN) / DAY), true, took.await);
             }
         }
     }
     let scope = Scope { from: END - 30 * DAY, to: END, severity: 0, host: None, group: None };
-    let took = fastest(async || database.availability(&scope, &By::Host, Planned::Exclude, None, 100).await.unwrap());
-    taken("availability by Host, any severity, 30 days".to_owned(), false, took.await);
+    for days in [30, 365] {
+        for by in [By::Host, By::Group, By::Tag("service".to_owned())] {
+            let scope = Scope { from: END - days * DAY, ..scope.clone() };
+            let took = fastest(async || database.availability(&scope, &by, Planned::Exclude, None, 100).await.unwrap());
+            taken(format!("availability by {by:?}, any severity, {days} days"), true, took.await);
+            let took = fastest(async || database.response(&scope, Some(&by), None, 100).await.unwrap());
+            taken(format!("response by {by:?}, any severity, {days} days"), true, took.await);
+        }
+        let took = fastest(async || database.response(&scope, None, None, 100).await.unwrap());
+        taken(format!("response, any severity, {days} days"), true, took.await);
+        for (host, group) in [(None, Some("Site/7")), (None, Some("Site")), (Some("host-7"), None)] {
+            let text = |text: Option<&str>| text.map(str::to_owned);
+            let scope = Scope { from: END - days * DAY, host: text(host), group: text(group), ..scope.clone() };
+            for by in [By::Host, By::Group, By::Tag("service".to_owned())] {
+                let held = !matches!((&by, group), (By::Tag(_), Some(_)));
+                let took =
+                    fastest(async || database.availability(&scope, &by, Planned::Include, None, 100).await.unwrap());
+                taken(format!("availability by {by:?}, any severity, of {host:?} {group:?}, {days} days"), held, took.await);
+                let took = fastest(async || database.response(&scope, Some(&by), None, 100).await.unwrap());
+                taken(format!("response by {by:?}, any severity, of {host:?} {group:?}, {days} days"), held, took.await);
+            }
+        }
+    }
     let of_host = Scope { host: Some("host-7".to_owned()), ..scope };
     let took = fastest(async || database.timeline(&of_host, None, 500).await.unwrap());
     taken("timeline".to_owned(), true, took.await);

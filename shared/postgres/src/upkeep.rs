@@ -54,6 +54,20 @@ impl Database {
         }
         Ok(upkeep)
     }
+
+    /// Makes the sums of days that have been over for two days (at most 400, newest first) that are not there or were taken
+    /// back, for the reports of long windows; forgets those from before the oldest month that is kept. Answers how many days it
+    /// was. To be called once a day, by no deploy: code from before it may still record then, and takes nothing back.
+    ///
+    /// # Errors
+    /// [`Error::Unavailable`] when the database cannot be asked now; what was done until then is done.
+    pub async fn sum_up(&self, now: i64, keep_months: Option<u16>) -> Result<u64, Error> {
+        let keep = match keep_months.filter(|months| *months > 0) {
+            Some(months) => Some(self.run(&Kept(Old { now, months: months.into() })).await?),
+            None => None,
+        };
+        self.sum_days(now, keep).await
+    }
 }
 
 struct Make {
@@ -120,6 +134,23 @@ impl Work for Old {
         let keep = keep as f64;
         client.query_typed(DROP, &[(&part, Type::TEXT), (&keep, Type::FLOAT8)]).await?;
         Ok(Some(month))
+    }
+}
+
+/// Unix seconds of the begin of the oldest month that is kept.
+struct Kept(Old);
+
+const KEPT: &str = "
+SELECT extract(epoch FROM (date_trunc('month', to_timestamp($1) AT TIME ZONE 'UTC') - make_interval(months => $2)) AT TIME ZONE 'UTC')::bigint";
+
+impl Work for Kept {
+    type Output = i64;
+
+    async fn on(&self, client: &mut Client) -> Result<i64, Error> {
+        #[expect(clippy::cast_precision_loss, reason = "unix seconds")]
+        let now = self.0.now as f64;
+        let rows = client.query_typed(KEPT, &[(&now, Type::FLOAT8), (&self.0.months, Type::INT4)]).await?;
+        Ok(rows.first().map(|row| row.try_get(0)).transpose()?.unwrap_or_default())
     }
 }
 

@@ -92,6 +92,7 @@ async fn a_retry_with_another_time_is_the_same_message_also_in_another_month() {
 
 const V1: &str = include_str!("../../migrations/V1__status.sql");
 const V2: &str = include_str!("../../migrations/V2__availability.sql");
+const V4: &str = include_str!("../../migrations/V4__rollup.sql");
 
 /// What V1's recorder does with a message.
 async fn record_as_v1(look: &Client, message: &StatusChanged) {
@@ -129,6 +130,7 @@ async fn what_v1_has_recorded_and_still_records_is_carried_over() {
         record_as_v1(&look, message).await;
     }
     look.batch_execute(V2).await.unwrap();
+    look.batch_execute(V4).await.unwrap();
     let since = problem("3", now - 100, "web-3");
     record_as_v1(&look, &since).await;
     let partitions = rows_of_months(&look).await;
