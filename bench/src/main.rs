@@ -9,6 +9,7 @@ mod child;
 mod client;
 mod cold_start;
 mod database;
+mod event_bus;
 mod feed;
 mod first_tls;
 mod functions;

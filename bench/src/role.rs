@@ -23,7 +23,7 @@ pub(crate) fn run(arguments: &[String]) -> anyhow::Result<()> {
             "publisher" => publish_cost::publish().await,
             "writers" => writers::write(text(0)?, number(1)?, number(2)?, number(3)?).await,
             "storm" => storm::publish(number(0)?, number(1)?).await,
-            "problems" => problems::route(number(0)?, number(1)?, number(2)?).await,
+            "problems" => problems::route(number(0)?, number(1)?, number(2)?, text(3)?).await,
             "feed" => feed::publish(number(0)?, text(1)? == "delta").await,
             _ => bail!("no role {role}"),
         }

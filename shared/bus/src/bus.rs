@@ -5,7 +5,11 @@ use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use aws_sdk_eventbridge::Client;
-use aws_sdk_eventbridge::config::{Builder, retry::RetryConfig, timeout::TimeoutConfig};
+use aws_sdk_eventbridge::config::{
+    Builder,
+    retry::{RetryConfig, RetryPartition, TokenBucket},
+    timeout::TimeoutConfig,
+};
 use aws_types::SdkConfig;
 #[cfg(feature = "testing")]
 use signalbox_messages::BusDetail;
@@ -80,10 +84,18 @@ pub struct EventBridge {
 }
 
 impl EventBridge {
-    /// Three tries and 7 seconds in all: the webhook's caller hangs up after 10 (`timeout` of the Zabbix media type).
+    /// As often as it takes, 7 seconds in all: the webhook's caller hangs up after 10 (`timeout` of the Zabbix media type). Over the
+    /// quota of requests a second EventBridge throttles, and a storm is over it for some seconds.
     fn new(aws: &SdkConfig, name: impl Into<String>) -> Self {
         let config = Builder::from(aws)
-            .retry_config(RetryConfig::standard().with_max_attempts(3).with_initial_backoff(Duration::from_millis(50)))
+            .retry_config(
+                RetryConfig::standard()
+                    .with_max_attempts(10)
+                    .with_initial_backoff(Duration::from_millis(50))
+                    .with_max_backoff(Duration::from_secs(2)),
+            )
+            // a quota of retries for each client, where the SDK has one for the whole process
+            .retry_partition(RetryPartition::custom("bus").token_bucket(TokenBucket::default()).build())
             .timeout_config(
                 TimeoutConfig::builder()
                     .operation_attempt_timeout(Duration::from_secs(3))
@@ -95,7 +107,7 @@ impl EventBridge {
     }
 
     async fn put(&self, entry: &Entry) -> Result<(), PutError> {
-        self.refused_of(&[entry]).await?.map_or(Ok(()), |(_, cause)| Err(cause))
+        self.put_batch(vec![entry]).await.map_err(|(_, cause)| cause)
     }
 }
 

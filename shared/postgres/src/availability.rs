@@ -396,7 +396,11 @@ fn page_of_keys(by: Option<&By>) -> String {
 
 /// Of a page of hosts an index by what is counted finds the problems, of all others the one by time.
 pub(crate) fn response_statement(scope: &Scope, by: Option<&By>) -> String {
-    let few = if of_some(scope, by) || by == Some(&By::Host) { "subject = ANY (ARRAY(SELECT id FROM subjects)) AND" } else { "" };
+    let few = if of_some(scope, by) || by == Some(&By::Host) {
+        "subject = ANY (ARRAY(SELECT id FROM subjects)) AND"
+    } else {
+        ""
+    };
     format!(
         "
 {page},
@@ -553,8 +557,7 @@ impl ResponseOf<'_> {
         let more = rows.len() > page.limit;
         let rows: Vec<Response> = rows.into_iter().take(page.limit).collect();
         let last = rows.last().filter(|_| more).map(|row| row.key.clone().unwrap_or_default());
-        let mut answer =
-            ReportPage { rows, cursor: last.map(|text| ReportCursor { to: *to, number: 0, text }) };
+        let mut answer = ReportPage { rows, cursor: last.map(|text| ReportCursor { to: *to, number: 0, text }) };
         self.all_if_none(&mut answer);
         Ok(answer)
     }

@@ -82,7 +82,9 @@ impl Stored {
     /// Adds where `new` differs: seconds for the intervals, the openings for the times.
     fn touch(&self, new: &Self, touched: &mut Touched) {
         if self.times != new.times {
-            touched.times.extend([self, new].iter().filter_map(|of| of.times.as_ref()).map(|of| (of.opened, of.opened + 1)));
+            touched
+                .times
+                .extend([self, new].iter().filter_map(|of| of.times.as_ref()).map(|of| (of.opened, of.opened + 1)));
         }
         // up to the first that differs they are the same, and so they are from there on to where that begins
         let same = self.intervals.iter().zip(&new.intervals).take_while(|(old, new)| old == new).count();

@@ -15,9 +15,7 @@ use tokio_postgres::{
 
 use crate::{
     By, Config, Database, HistoryFilter, Planned, Scope,
-    availability::{
-        RESPONSE_SUMMED, TIMELINE, availability_statement, response_counted_statement, response_statement,
-    },
+    availability::{RESPONSE_SUMMED, TIMELINE, availability_statement, response_counted_statement, response_statement},
     rollup::{Sums, parts},
     status::HISTORY,
     testing::TestDatabase,
@@ -151,11 +149,9 @@ async fn plans(look: &Client) {
     let (from, to, severities, include, rows) = (END - 30 * DAY, END, vec![4_i16, 5], false, 101_i64);
     let (host, group, service) = (Some("host-7"), Some("Site/7"), Some("service"));
     let mut plans = Vec::new();
-    for (by, tag, series) in [
-        (By::Host, none, "host"),
-        (By::Group, none, "group"),
-        (By::Tag("service".to_owned()), service, "tag service"),
-    ] {
+    for (by, tag, series) in
+        [(By::Host, none, "host"), (By::Group, none, "group"), (By::Tag("service".to_owned()), service, "tag service")]
+    {
         let subjects: [(&(dyn ToSql + Sync), Type); 3] = [(&none, Type::TEXT), (&none, Type::TEXT), (&tag, Type::TEXT)];
         let page: [(&(dyn ToSql + Sync), Type); 3] =
             [(&none, Type::TEXT), (&rows, Type::INT8), (&severities, Type::INT2_ARRAY)];
@@ -169,7 +165,10 @@ async fn plans(look: &Client) {
         for days in [30, 365] {
             // the edges of a window are parts of days
             let parts = parts(look, Sums::Down, END - days * DAY + 60, END - 60).await.unwrap();
-            assert!(parts.days.len() > 20 && (days == 30 || parts.long.len() > 8) && parts.from.len() == 2, "{parts:?}");
+            assert!(
+                parts.days.len() > 20 && (days == 30 || parts.long.len() > 8) && parts.from.len() == 2,
+                "{parts:?}"
+            );
             let cut: [(&(dyn ToSql + Sync), Type); 2] =
                 [(&parts.from, Type::INT8_ARRAY), (&parts.to, Type::INT8_ARRAY)];
             let rest: [(&(dyn ToSql + Sync), Type); 7] = [
@@ -184,7 +183,8 @@ async fn plans(look: &Client) {
             let parameters =
                 [&subjects[..], &[(&severities as &(dyn ToSql + Sync), Type::INT2_ARRAY)], &cut, &rest].concat();
             let statement = availability_statement(&scope, &by, Planned::Exclude);
-            plans.push((format!("availability by {by:?}, {days} days"), explained(look, &statement, &parameters).await));
+            plans
+                .push((format!("availability by {by:?}, {days} days"), explained(look, &statement, &parameters).await));
             let parameters = [&subjects[..], &page, &cut].concat();
             plans.push((
                 format!("response by {by:?}, counted, {days} days"),
@@ -259,11 +259,7 @@ async fn times(database: &Database) -> Vec<(String, Duration)> {
                     let rows = database.availability(&scope, &by, Planned::Exclude, None, 100).await.unwrap().rows;
                     assert!(rows.first().is_some_and(|row| row.down_seconds > 0));
                 });
-                taken(
-                    format!("availability by {by:?}, {days} days to day {}", (to - BEGIN) / DAY),
-                    true,
-                    took.await,
-                );
+                taken(format!("availability by {by:?}, {days} days to day {}", (to - BEGIN) / DAY), true, took.await);
                 let took = fastest(async || database.response(&scope, Some(&by), None, 100).await.unwrap());
                 taken(format!("response by {by:?}, {days} days to day {}", (to - BEGIN) / DAY), true, took.await);
             }
@@ -287,9 +283,17 @@ async fn times(database: &Database) -> Vec<(String, Duration)> {
                 let held = !matches!((&by, group), (By::Tag(_), Some(_)));
                 let took =
                     fastest(async || database.availability(&scope, &by, Planned::Include, None, 100).await.unwrap());
-                taken(format!("availability by {by:?}, any severity, of {host:?} {group:?}, {days} days"), held, took.await);
+                taken(
+                    format!("availability by {by:?}, any severity, of {host:?} {group:?}, {days} days"),
+                    held,
+                    took.await,
+                );
                 let took = fastest(async || database.response(&scope, Some(&by), None, 100).await.unwrap());
-                taken(format!("response by {by:?}, any severity, of {host:?} {group:?}, {days} days"), held, took.await);
+                taken(
+                    format!("response by {by:?}, any severity, of {host:?} {group:?}, {days} days"),
+                    held,
+                    took.await,
+                );
             }
         }
     }

@@ -324,8 +324,7 @@ impl Work for SumDay {
         let window: [(&(dyn ToSql + Sync), Type); 2] = [(&from, Type::INT8), (&to, Type::INT8)];
         let stretches = transaction.query_typed(STRETCHES, &window).await?;
         let opened = transaction.query_typed(OPENED, &window).await?;
-        let ids: BTreeSet<i64> =
-            stretches.iter().chain(&opened).map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
+        let ids: BTreeSet<i64> = stretches.iter().chain(&opened).map(|row| row.try_get(0)).collect::<Result<_, _>>()?;
         let ids: Vec<i64> = ids.into_iter().collect();
         let counted_for = counted_for(&transaction, &ids).await?;
 
@@ -474,7 +473,8 @@ impl Work for LongToSum {
 
 struct SumLong(i32);
 
-const ALL_SUMMED: &str = "SELECT count(*) FROM rollup_spans WHERE span = 1 AND day >= $1 AND day < $1 + 32 AND down AND times";
+const ALL_SUMMED: &str =
+    "SELECT count(*) FROM rollup_spans WHERE span = 1 AND day >= $1 AND day < $1 + 32 AND down AND times";
 
 const SUM_DOWN: &str = "
 INSERT INTO rollup_down (span, day, series, key, down_0, down_1, down_2, down_3, down_4, down_5,

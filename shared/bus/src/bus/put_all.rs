@@ -87,7 +87,7 @@ impl EventBridge {
     }
 
     /// An error says how many of the batch are left.
-    async fn put_batch(&self, mut batch: Vec<&Entry>) -> Result<(), (usize, PutError)> {
+    pub(super) async fn put_batch(&self, mut batch: Vec<&Entry>) -> Result<(), (usize, PutError)> {
         let mut pauses = PAUSES.into_iter();
         loop {
             let Some((refused, cause)) = self.refused_of(&batch).await.map_err(|cause| (batch.len(), cause))? else {
@@ -100,10 +100,7 @@ impl EventBridge {
     }
 
     /// One request: the entries that were refused, and why the first was; `None` if none was.
-    pub(super) async fn refused_of<'a>(
-        &self,
-        batch: &[&'a Entry],
-    ) -> Result<Option<(Vec<&'a Entry>, PutError)>, PutError> {
+    async fn refused_of<'a>(&self, batch: &[&'a Entry]) -> Result<Option<(Vec<&'a Entry>, PutError)>, PutError> {
         let request = batch.iter().fold(self.client.put_events(), |request, entry| {
             let entry = PutEventsRequestEntry::builder()
                 .event_bus_name(&self.name)

@@ -81,8 +81,8 @@ async fn a_message_is_one_entry_with_our_source_and_detail_type() {
     assert_eq!(detail, message("down"));
 }
 
-#[tokio::test]
-async fn an_entry_that_failed_inside_a_200_is_an_error() {
+#[tokio::test(start_paused = true)]
+async fn an_entry_that_failed_inside_a_200_is_put_again_and_then_an_error() {
     let refused =
         r#"{"FailedEntryCount":1,"Entries":[{"ErrorCode":"ThrottlingException","ErrorMessage":"Rate exceeded"}]}"#;
     match put(&[(200, refused)], &message("down")).await.0 {
@@ -93,13 +93,30 @@ async fn an_entry_that_failed_inside_a_200_is_an_error() {
     }
     let unexplained = r#"{"FailedEntryCount":1,"Entries":[]}"#;
     assert!(matches!(put(&[(200, unexplained)], &message("down")).await.0, Err(PutError::Refused { .. })));
+    let (result, requests) = put(&[(200, refused), TAKEN], &message("down")).await;
+    assert!(result.is_ok());
+    assert_eq!(requests.len(), 2);
 }
 
-#[tokio::test]
-async fn a_failing_service_is_tried_three_times() {
+#[tokio::test(start_paused = true)]
+async fn a_bus_that_throttles_for_seconds_is_tried_until_it_takes_the_message() {
+    let throttled = (400, r#"{"__type":"ThrottlingException","message":"Rate exceeded"}"#);
+    let (result, requests) = put(&[vec![throttled; 6], vec![TAKEN]].concat(), &message("down")).await;
+    assert!(result.is_ok(), "{result:?}");
+    assert_eq!(requests.len(), 7);
+}
+
+#[tokio::test(start_paused = true)]
+async fn a_failing_service_is_tried_for_as_long_as_zabbix_waits() {
+    let began = tokio::time::Instant::now();
     let (result, requests) = put(&[(500, "{}")], &message("down")).await;
     assert!(matches!(result, Err(PutError::Unavailable(_))), "{result:?}");
-    assert_eq!(requests.len(), 3);
+    assert!(
+        requests.len() > 4 && began.elapsed() < Duration::from_secs(8),
+        "{} in {:?}",
+        requests.len(),
+        began.elapsed()
+    );
     let (result, requests) = put(&[(500, "{}"), TAKEN], &message("down")).await;
     assert!(result.is_ok());
     assert_eq!(requests.len(), 2);
