@@ -90,9 +90,9 @@ impl EventBridge {
         let config = Builder::from(aws)
             .retry_config(
                 RetryConfig::standard()
-                    .with_max_attempts(10)
+                    .with_max_attempts(20)
                     .with_initial_backoff(Duration::from_millis(50))
-                    .with_max_backoff(Duration::from_secs(2)),
+                    .with_max_backoff(Duration::from_secs(1)),
             )
             // a quota of retries for each client, where the SDK has one for the whole process
             .retry_partition(RetryPartition::custom("bus").token_bucket(TokenBucket::default()).build())

@@ -519,8 +519,8 @@ impl ResponseOf<'_> {
             let (acknowledge, recover): (Option<i64>, Option<i64>) = (row.try_get(1)?, row.try_get(2)?);
             let counted: bool = row.try_get(3)?;
             tally.problems += i64::from(counted);
-            acknowledge.into_iter().for_each(|seconds| tally.acknowledge.add(seconds));
-            recover.into_iter().for_each(|seconds| tally.recover.add(seconds));
+            tally.acknowledge.extend(acknowledge);
+            tally.recover.extend(recover);
         }
         // of all problems together the page has the empty key, the sums have it or the group
         let whole = self.by.is_none().then(|| group.clone().unwrap_or_default());

@@ -25,12 +25,6 @@ impl Default for DurationCounts {
 }
 
 impl DurationCounts {
-    /// One more; what is less than nothing is nothing (clocks differ).
-    pub(crate) fn add(&mut self, seconds: i64) {
-        self.sum += seconds;
-        self.add_times(seconds, 1);
-    }
-
     fn add_times(&mut self, seconds: i64, times: u64) {
         let seconds = u64::try_from(seconds).unwrap_or_default().min(LONGEST);
         // only a value beyond what it may grow to is an error
@@ -72,6 +66,16 @@ impl DurationCounts {
     }
 }
 
+/// What is less than nothing is nothing (clocks differ).
+impl Extend<i64> for DurationCounts {
+    fn extend<T: IntoIterator<Item = i64>>(&mut self, seconds: T) {
+        for seconds in seconds {
+            self.sum += seconds;
+            self.add_times(seconds, 1);
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use proptest::prelude::*;
@@ -88,12 +92,12 @@ mod tests {
             let mut sum = DurationCounts::default();
             for part in [left, right] {
                 let mut counts = DurationCounts::default();
-                part.iter().for_each(|seconds| counts.add(*seconds));
+                counts.extend(part.iter().copied());
                 let (total, values, numbers) = counts.parts();
                 sum.add_parts(total, &values, &numbers);
             }
             let mut whole = DurationCounts::default();
-            seconds.iter().for_each(|seconds| whole.add(*seconds));
+            whole.extend(seconds.iter().copied());
             prop_assert_eq!(sum.figures(), whole.figures());
             seconds.sort_unstable();
             for (told, part) in [(whole.figures().median_seconds, 5), (whole.figures().p90_seconds, 9)] {

@@ -193,7 +193,7 @@ impl Work for DaysToSum {
     type Output = Vec<i32>;
 
     async fn on(&self, client: &mut Client) -> Result<Vec<i32>, Error> {
-        let keep = self.keep.map(|keep| day_of(keep));
+        let keep = self.keep.map(day_of);
         if let Some(keep) = keep {
             client.execute_typed(FORGET, &[(&keep, Type::INT4)]).await?;
         }
@@ -221,7 +221,7 @@ const SUMMED: &str = "
 INSERT INTO rollup_spans (span, day, down, times) VALUES ($1, $2, true, true)
 ON CONFLICT (span, day) DO UPDATE SET down = true, times = true";
 
-async fn begin<'a>(client: &'a mut Client, span: i16, day: i32) -> Result<Transaction<'a>, Error> {
+async fn begin(client: &mut Client, span: i16, day: i32) -> Result<Transaction<'_>, Error> {
     let transaction = client.transaction().await?;
     transaction.batch_execute(LOCK).await?;
     transaction.execute_typed(CLEAR, &[(&span, Type::INT2), (&day, Type::INT4)]).await?;
@@ -350,8 +350,8 @@ impl Work for SumDay {
                 for least in 0..=severity {
                     let of = times.entry((counted, least)).or_default();
                     of.problems += 1;
-                    acknowledge.into_iter().for_each(|seconds| of.acknowledge.add(seconds));
-                    recover.into_iter().for_each(|seconds| of.recover.add(seconds));
+                    of.acknowledge.extend(acknowledge);
+                    of.recover.extend(recover);
                 }
             }
         }
