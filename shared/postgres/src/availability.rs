@@ -18,6 +18,9 @@ use crate::{
     status::{TIMES, severity},
 };
 
+/// A parameter of a statement, with its type.
+type Parameter<'a> = (&'a (dyn ToSql + Sync), Type);
+
 /// Percentiles of windows that are longer come from histograms.
 const EXACT: i64 = 8 * DAY;
 
@@ -461,19 +464,20 @@ impl Work for ResponseOf<'_> {
     async fn on(&self, client: &mut Client) -> Result<Self::Output, Error> {
         let Scope { from, to, host, group, .. } = self.scope;
         let page = Page::of(self.cursor, self.limit);
-        if let Some(series) = summed_series(self.scope, self.by).filter(|series| series != HOSTS && to - from > EXACT) {
-            return self.summed(client, &page, &series).await;
-        }
-        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
+        let (tag, severities) = (tag(self.by), self.scope.severities());
+        let asked: [Parameter<'_>; 6] = [
             (host, Type::TEXT),
             (group, Type::TEXT),
-            (&tag(self.by), Type::TEXT),
+            (&tag, Type::TEXT),
             (&page.text, Type::TEXT),
             (&page.rows, Type::INT8),
-            (&self.scope.severities(), Type::INT2_ARRAY),
-            (from, Type::INT8),
-            (to, Type::INT8),
+            (&severities, Type::INT2_ARRAY),
         ];
+        if let Some(series) = summed_series(self.scope, self.by).filter(|series| series != HOSTS && to - from > EXACT) {
+            return self.summed(client, &page, &asked, &series).await;
+        }
+        let window: [Parameter<'_>; 2] = [(from, Type::INT8), (to, Type::INT8)];
+        let parameters = [&asked[..], &window].concat();
         let rows = client.query_typed(&response_statement(self.scope, self.by), &parameters).await?;
         let mut answer = page.of_rows(&rows, *to, |row| {
             let key: String = row.try_get(0)?;
@@ -499,20 +503,17 @@ struct Tally {
 
 impl ResponseOf<'_> {
     /// Of days that are over from their histograms, of the rest problem by problem.
-    async fn summed(&self, client: &Client, page: &Page<'_>, series: &str) -> Result<ReportPage<Response>, Error> {
-        let Scope { from, to, host, group, .. } = self.scope;
+    async fn summed(
+        &self,
+        client: &Client,
+        page: &Page<'_>,
+        asked: &[Parameter<'_>],
+        series: &str,
+    ) -> Result<ReportPage<Response>, Error> {
+        let Scope { from, to, group, severity, .. } = self.scope;
         let parts = parts(client, Sums::Times, *from, *to).await?;
-        let severities = self.scope.severities();
-        let parameters: [(&(dyn ToSql + Sync), Type); 8] = [
-            (host, Type::TEXT),
-            (group, Type::TEXT),
-            (&tag(self.by), Type::TEXT),
-            (&page.text, Type::TEXT),
-            (&page.rows, Type::INT8),
-            (&severities, Type::INT2_ARRAY),
-            (&parts.from, Type::INT8_ARRAY),
-            (&parts.to, Type::INT8_ARRAY),
-        ];
+        let rest: [Parameter<'_>; 2] = [(&parts.from, Type::INT8_ARRAY), (&parts.to, Type::INT8_ARRAY)];
+        let parameters = [asked, &rest].concat();
         let mut tallies: BTreeMap<String, Tally> = BTreeMap::new();
         for row in client.query_typed(&response_counted_statement(self.by), &parameters).await? {
             let tally = tallies.entry(row.try_get(0)?).or_default();
@@ -533,7 +534,7 @@ impl ResponseOf<'_> {
             (&parts.days, Type::INT4_ARRAY),
             (&series, Type::TEXT),
             (&keys, Type::TEXT_ARRAY),
-            (&i16::from(self.scope.severity), Type::INT2),
+            (&i16::from(*severity), Type::INT2),
         ];
         for row in client.query_typed(RESPONSE_SUMMED, &parameters).await? {
             let key: &str = if whole.is_some() { "" } else { row.try_get(0)? };
@@ -545,19 +546,15 @@ impl ResponseOf<'_> {
                 counts.add_parts(row.try_get(first)?, &seconds, &numbers);
             }
         }
-        let rows: Vec<Response> = tallies
-            .into_iter()
-            .map(|(key, tally)| Response {
-                key: self.by.map(|_| key),
+        let mut answer = page.of_items(tallies.into_iter(), *to, |(key, tally)| {
+            let response = Response {
+                key: self.by.map(|_| key.clone()),
                 problems: tally.problems,
                 acknowledge: tally.acknowledge.figures(),
                 recover: tally.recover.figures(),
-            })
-            .collect();
-        let more = rows.len() > page.limit;
-        let rows: Vec<Response> = rows.into_iter().take(page.limit).collect();
-        let last = rows.last().filter(|_| more).map(|row| row.key.clone().unwrap_or_default());
-        let mut answer = ReportPage { rows, cursor: last.map(|text| ReportCursor { to: *to, number: 0, text }) };
+            };
+            Ok((0, key, response))
+        })?;
         self.all_if_none(&mut answer);
         Ok(answer)
     }
@@ -655,14 +652,25 @@ impl<'a> Page<'a> {
         to: i64,
         read: impl Fn(&Row) -> Result<(i64, String, T), Error>,
     ) -> Result<ReportPage<T>, Error> {
+        self.of_items(rows.iter(), to, read)
+    }
+
+    /// The same of what is no row of the database.
+    fn of_items<I, T>(
+        &self,
+        items: impl ExactSizeIterator<Item = I>,
+        to: i64,
+        read: impl Fn(I) -> Result<(i64, String, T), Error>,
+    ) -> Result<ReportPage<T>, Error> {
+        let more = items.len() > self.limit;
         let mut cursor = None;
         let mut page = Vec::new();
-        for row in rows.iter().take(self.limit) {
-            let (number, text, row) = read(row)?;
+        for item in items.take(self.limit) {
+            let (number, text, row) = read(item)?;
             cursor = Some(ReportCursor { to, number, text });
             page.push(row);
         }
-        Ok(ReportPage { rows: page, cursor: cursor.filter(|_| rows.len() > self.limit) })
+        Ok(ReportPage { rows: page, cursor: cursor.filter(|_| more) })
     }
 }
 

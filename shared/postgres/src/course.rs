@@ -30,13 +30,6 @@ struct Stored {
     intervals: Vec<Interval>,
 }
 
-impl Interval {
-    /// All but when.
-    fn like(&self) -> (i16, bool, bool, bool, i64) {
-        (self.severity, self.maintenance, self.suppressed, self.unmonitored, self.subject)
-    }
-}
-
 #[derive(Debug, PartialEq, Eq)]
 struct Times {
     opened: i64,
@@ -55,6 +48,13 @@ struct Interval {
     suppressed: bool,
     unmonitored: bool,
     subject: i64,
+}
+
+impl Interval {
+    /// All but when.
+    fn like(&self) -> (i16, bool, bool, bool, i64) {
+        (self.severity, self.maintenance, self.suppressed, self.unmonitored, self.subject)
+    }
 }
 
 impl Stored {

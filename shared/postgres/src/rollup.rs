@@ -16,7 +16,7 @@ pub(crate) const DAY: i64 = 86_400;
 /// Days of a long span.
 const LONG: i32 = 32;
 
-/// Days of one call: some ten seconds at 5 million events a year.
+/// Days of one call: 80 s on a busy machine at 5 million events a year (each commits by itself).
 const AT_ONCE: i64 = 400;
 
 /// Older days are left to be counted as they are: times far off are mistakes.
@@ -34,13 +34,13 @@ pub(crate) fn series_of_tag(tag: &str) -> String {
     format!("tag {tag}")
 }
 
-/// Days since 1970-01-01 UTC; before year 1 and after 9999 is nothing.
+/// Days since 1970-01-01 UTC; what is before is that day, what is beyond 45,000 years is then.
 fn day_of(at: i64) -> i32 {
     i32::try_from(at.div_euclid(DAY).clamp(0, 1 << 24)).unwrap_or(i32::MAX)
 }
 
 /// Which of the two sums.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy)]
 pub(crate) enum Sums {
     /// Seconds with a problem.
     Down,
@@ -99,16 +99,19 @@ impl Parts {
     }
 }
 
-const SPANS: [&str; 2] = [
-    "SELECT span, day FROM rollup_spans WHERE down AND day >= $1 AND day <= $2 ORDER BY day",
-    "SELECT span, day FROM rollup_spans WHERE times AND day >= $1 AND day <= $2 ORDER BY day",
-];
+impl Sums {
+    fn spans(self) -> &'static str {
+        match self {
+            Self::Down => "SELECT span, day FROM rollup_spans WHERE down AND day >= $1 AND day <= $2 ORDER BY day",
+            Self::Times => "SELECT span, day FROM rollup_spans WHERE times AND day >= $1 AND day <= $2 ORDER BY day",
+        }
+    }
+}
 
 /// What of a window is summed up.
 pub(crate) async fn parts(client: &Client, sums: Sums, from: i64, to: i64) -> Result<Parts, Error> {
-    let statement = SPANS[usize::from(sums == Sums::Times)];
     let (first, last) = (day_of(from), day_of(to));
-    let rows = client.query_typed(statement, &[(&first, Type::INT4), (&last, Type::INT4)]).await?;
+    let rows = client.query_typed(sums.spans(), &[(&first, Type::INT4), (&last, Type::INT4)]).await?;
     let spans = rows.iter().map(|row| Ok((row.try_get(0)?, row.try_get(1)?))).collect::<Result<Vec<_>, Error>>()?;
     Ok(Parts::of(from, to, &spans))
 }
